@@ -1,0 +1,8 @@
+//! What both ends of a fleetcast session agree on, with no I/O and no clock.
+//!
+//! Data flows down this list: bytes are parsed by [`wire`], small objects are put together by [`object`], and the
+//! sessions decide what happens next. Everything here reads untrusted bytes, so every parser is bounded, returns a
+//! typed error, and never panics.
+#![forbid(unsafe_code)]
+
+pub mod partition;
