@@ -5,4 +5,7 @@
 //! typed error, and never panics.
 #![forbid(unsafe_code)]
 
+mod cbor;
+pub mod keys;
+pub mod manifest;
 pub mod partition;
