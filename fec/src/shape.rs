@@ -19,7 +19,8 @@ pub enum ShapeError {
 /// K and T of one source block (RFC 6330 §5.1.2), always within the limits of the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockShape {
-    k: u32,
+    /// 1..=K'_max, which fits 16 bits.
+    k: u16,
     symbol_size: u16,
 }
 
@@ -27,9 +28,10 @@ impl BlockShape {
     /// A block of `k` source symbols of `symbol_size` bytes: `k` in 1..=[`MAX_SOURCE_SYMBOLS`], `symbol_size` a
     /// positive multiple of [`SYMBOL_ALIGNMENT`].
     pub fn new(k: u32, symbol_size: u16) -> Result<Self, ShapeError> {
-        if !(1..=MAX_SOURCE_SYMBOLS).contains(&k) {
-            return Err(ShapeError::Symbols(k));
-        }
+        let k = match u16::try_from(k) {
+            Ok(small) if (1..=MAX_SOURCE_SYMBOLS).contains(&k) => small,
+            _ => return Err(ShapeError::Symbols(k)),
+        };
         if symbol_size == 0 || !symbol_size.is_multiple_of(SYMBOL_ALIGNMENT) {
             return Err(ShapeError::SymbolSize(symbol_size));
         }
@@ -38,7 +40,7 @@ impl BlockShape {
 
     /// K: source symbols of the block.
     pub fn k(self) -> u32 {
-        self.k
+        u32::from(self.k)
     }
 
     /// T: bytes of a symbol.
@@ -54,7 +56,17 @@ impl BlockShape {
 
     /// K as an index type.
     pub(crate) fn rows(self) -> usize {
-        self.k as usize
+        usize::from(self.k)
+    }
+
+    /// K in the bits it needs.
+    pub(crate) fn k_u16(self) -> u16 {
+        self.k
+    }
+
+    /// T as the OTI carries it.
+    pub(crate) fn symbol_size_u16(self) -> u16 {
+        self.symbol_size
     }
 }
 
