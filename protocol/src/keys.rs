@@ -117,14 +117,17 @@ fn read_pem(pem: &str, label: &'static str) -> Result<SecretDocument, KeyError> 
         return Err(KeyError::TooLong(pem.len()));
     }
     // The first label says what the file is, even where its body has a form (RFC 1421 headers) that is not read.
-    let found = pem
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
-        .ok_or_else(|| KeyError::NotPem("no \"-----BEGIN\" line".into(), label))?;
+    let not_pem = |why: &str| KeyError::NotPem(why.to_owned(), label);
+    let (_, after_begin) = pem.split_once("-----BEGIN ").ok_or_else(|| not_pem("no \"-----BEGIN\" line"))?;
+    let found = after_begin.lines().next().unwrap_or_default().trim_end().trim_end_matches('-');
     if found != label {
         return Err(wrong_kind(found, label));
     }
-    let (_, document) = SecretDocument::from_pem(pem).map_err(|error| KeyError::NotPem(error.to_string(), label))?;
+    // Text before and after the first block is comment (RFC 7468 §2), which the parser would not take at the end.
+    let end = format!("-----END {label}-----");
+    let (body, _) = after_begin.split_once(&end).ok_or_else(|| not_pem("no \"-----END\" line"))?;
+    let block = Zeroizing::new(format!("-----BEGIN {body}{end}\n"));
+    let (_, document) = SecretDocument::from_pem(&block).map_err(|error| not_pem(&error.to_string()))?;
     Ok(document)
 }
 
@@ -155,4 +158,118 @@ fn check_algorithm(oid: &str) -> Result<(), KeyError> {
         other => other,
     };
     Err(KeyError::Algorithm { found: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made by OpenSSL 3.0: openssl genpkey -algorithm ed25519; openssl pkey -pubout; openssl pkey -text.
+    const OPENSSL_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIJi5cHNf31fgQTBIW2SwhiXF9jyUzRn8PtTPkN4+u+9m
+-----END PRIVATE KEY-----
+";
+    const OPENSSL_PUB: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA0ENvSiNX8yMpl3Ur2R1d115Q/J/bgfSJittMSGh6dYQ=
+-----END PUBLIC KEY-----
+";
+    const OPENSSL_SECRET: [u8; 32] = [
+        0x98, 0xb9, 0x70, 0x73, 0x5f, 0xdf, 0x57, 0xe0, 0x41, 0x30, 0x48, 0x5b, 0x64, 0xb0, 0x86, 0x25, 0xc5, 0xf6,
+        0x3c, 0x94, 0xcd, 0x19, 0xfc, 0x3e, 0xd4, 0xcf, 0x90, 0xde, 0x3e, 0xbb, 0xef, 0x66,
+    ];
+    const ENCRYPTED_KEY: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGbMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAhr7UWw7RRjrAICCAAw
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEAQIEEOzjPYSdfZsG/GdwhkT1Dz4EQCYm
+6q7w8t++1eEqP5LhDQkbFbCqx33EqMA494ALvHz88MdeFkieo6sp+ZKgYKYJibWW
+eqCV9Mp2tAuzRKs48bw=
+-----END ENCRYPTED PRIVATE KEY-----
+";
+    const RSA_PUB: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC0jBU5/fohf22l3TOoTa27DFit
+jlkj0GMKUI420r2gwmi1aLZB0SSX0rcS7QPR6wqjcgwsrhVQbSA3VsY+PTRnFho8
+IzRN6RGmq3dg7kX26LSO2l5Z10zMUXNcUwK4LWfZH8WP4RuhOTxRwmWNeCbswIkx
+ZI/65zPGuRbaLOZMmwIDAQAB
+-----END PUBLIC KEY-----
+";
+    const X25519_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VuBCIEINiKZ+m+2iuWb12S+AS1zmHhwLPAi6FjM6H/tpINT8ZT
+-----END PRIVATE KEY-----
+";
+
+    #[test]
+    fn reads_and_writes_what_openssl_does() {
+        let key = signing_key_from_pem(OPENSSL_KEY).unwrap();
+        assert_eq!(key.to_bytes(), OPENSSL_SECRET);
+        assert_eq!(signing_key_to_pem(&signing_key_from_random(&OPENSSL_SECRET)).as_str(), OPENSSL_KEY);
+        assert_eq!(verifying_key_from_pem(OPENSSL_PUB).unwrap(), key.verifying_key());
+        assert_eq!(verifying_key_to_pem(&key.verifying_key()), OPENSSL_PUB);
+    }
+
+    #[test]
+    fn reads_pem_from_other_systems() {
+        let crlf = OPENSSL_KEY.replace('\n', "\r\n");
+        assert_eq!(signing_key_from_pem(&crlf).unwrap().to_bytes(), OPENSSL_SECRET);
+        let commented = format!("release key of 2031\n{OPENSSL_PUB}\n");
+        assert!(verifying_key_from_pem(&commented).is_ok());
+        // PKCS#8 version 2, as the ed25519 crates write it.
+        let key = signing_key_from_random(&OPENSSL_SECRET);
+        let v2 = key.to_pkcs8_pem(LineEnding::LF).unwrap();
+        assert_ne!(v2.as_str(), OPENSSL_KEY);
+        assert_eq!(signing_key_from_pem(&v2).unwrap().to_bytes(), OPENSSL_SECRET);
+    }
+
+    #[test]
+    fn key_id_is_the_start_of_the_hash() {
+        // printf of the raw 32 bytes | sha256sum
+        let id = KeyId::of(&verifying_key_from_pem(OPENSSL_PUB).unwrap());
+        assert_eq!(id.to_string(), "e52c62cc4664e711");
+    }
+
+    fn complaint(result: Result<impl Sized, KeyError>) -> String {
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn says_what_was_found_instead() {
+        let private = |pem: &str| complaint(signing_key_from_pem(pem));
+        let public = |pem: &str| complaint(verifying_key_from_pem(pem));
+        assert!(private(OPENSSL_PUB).contains("holds a PUBLIC KEY, but an Ed25519 private key"));
+        assert!(public(OPENSSL_KEY).contains("holds a PRIVATE KEY, but an Ed25519 public key"));
+        assert!(private(ENCRYPTED_KEY).contains("remove the passphrase"));
+        assert!(public(RSA_PUB).contains("RSA"));
+        assert!(private(X25519_KEY).contains("X25519"));
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+        assert!(private(old).contains("RSA PRIVATE KEY"));
+        assert!(private("-----BEGIN \u{1b}[31mEVIL-----\n").contains("[31mEVIL"));
+        assert!(!private("-----BEGIN \u{1b}[31mEVIL-----\n").contains('\u{1b}'));
+        assert!(public("-----BEGIN CERTIFICATE-----\n").contains("openssl x509"));
+        assert!(private("").contains("no \"-----BEGIN\" line"));
+        assert!(private("0123456789abcdef").contains("BEGIN PRIVATE KEY"));
+        assert_eq!(signing_key_from_pem(&"x".repeat(MAX_PEM_LEN + 1)).err(), Some(KeyError::TooLong(MAX_PEM_LEN + 1)));
+    }
+
+    #[test]
+    fn refuses_damaged_and_weak_keys() {
+        let truncated = OPENSSL_KEY.replace("+u+9m", "");
+        assert!(matches!(signing_key_from_pem(&truncated), Err(KeyError::NotPem(..) | KeyError::Damaged)));
+        let short = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+        assert_eq!(signing_key_from_pem(short).err(), Some(KeyError::Damaged));
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let weak = verifying_key_to_pem(&VerifyingKey::from_bytes(&identity).unwrap());
+        assert_eq!(verifying_key_from_pem(&weak), Err(KeyError::Weak));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn mutated_pem_never_panics(at in 0usize..119, byte in 0u8..128) {
+            for pem in [OPENSSL_KEY, OPENSSL_PUB] {
+                let mut bytes = pem.as_bytes().to_vec();
+                let at = at % bytes.len();
+                bytes[at] = byte;
+                let text = String::from_utf8(bytes).unwrap();
+                let _ = (signing_key_from_pem(&text).is_ok(), verifying_key_from_pem(&text).is_ok());
+            }
+        }
+    }
 }

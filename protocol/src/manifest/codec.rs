@@ -9,7 +9,7 @@ use super::{MAX_HARDWARE_IDS, Manifest, ManifestError, check_len};
 use crate::cbor::{self, FieldProblem, Fields};
 use crate::partition::{MAX_BLOCKS, Partition};
 
-/// Longest manifest read, in bytes, envelope and signature included; the largest that we write has about 17,500.
+/// Longest manifest read, in bytes, envelope and signature included; the largest that we write has about 17,700.
 pub const MAX_MANIFEST_LEN: usize = 64 * 1024;
 /// The format written and read.
 pub const FORMAT_VERSION: u64 = 1;

@@ -9,6 +9,8 @@ mod codec;
 mod image;
 mod sign;
 mod trust;
+#[cfg(test)]
+mod tests;
 
 use thiserror::Error;
 
@@ -64,7 +66,9 @@ pub enum ManifestError {
     #[error("the manifest is not signed with Ed25519 (COSE algorithm EdDSA, -8) but with {0}")]
     Algorithm(String),
     /// The protected header makes something critical (RFC 9052 §3.1) that we do not know.
-    #[error("the manifest was made by a newer fleetcast: its signature header has critical parameters; update this program")]
+    #[error(
+        "the manifest was made by a newer fleetcast: its signature header has critical parameters; update this program"
+    )]
     CriticalHeader,
     /// The format version is not ours.
     #[error(
@@ -76,7 +80,9 @@ pub enum ManifestError {
         found: u64,
     },
     /// An essential field that we do not know (RFC 8949 leaves such rules to the application).
-    #[error("the manifest was made by a newer fleetcast: it needs field {0}, which this program does not know; update this program")]
+    #[error(
+        "the manifest was made by a newer fleetcast: it needs field {0}, which this program does not know; update this program"
+    )]
     UnknownField(u64),
     /// A field is missing or has no valid content.
     #[error("manifest {0}")]

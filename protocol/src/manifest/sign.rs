@@ -79,6 +79,10 @@ fn read_protected(bytes: &[u8]) -> Result<KeyId, ManifestError> {
     if bytes.len() > MAX_PROTECTED_LEN {
         return Err(ManifestError::Envelope("the protected header is too long"));
     }
+    let no_algorithm = || ManifestError::Algorithm("no algorithm in its protected header".into());
+    if bytes.is_empty() {
+        return Err(no_algorithm()); // the short form of an empty map, RFC 9052 §3
+    }
     cbor::decode(bytes)?; // bounds the depth before coset reads it
     let header = Header::from_slice(bytes).map_err(|_| ManifestError::Envelope("the protected header is malformed"))?;
     match &header.alg {
@@ -87,7 +91,7 @@ fn read_protected(bytes: &[u8]) -> Result<KeyId, ManifestError> {
             return Err(ManifestError::Algorithm(format!("COSE algorithm {}", other.to_i64())));
         }
         Some(_) => return Err(ManifestError::Algorithm("a private algorithm".into())),
-        None => return Err(ManifestError::Algorithm("no algorithm in the protected header".into())),
+        None => return Err(no_algorithm()),
     }
     if !header.crit.is_empty() {
         return Err(ManifestError::CriticalHeader);
