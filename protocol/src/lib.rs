@@ -9,3 +9,4 @@ mod cbor;
 pub mod keys;
 pub mod manifest;
 pub mod partition;
+pub mod wire;
