@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod cbor;
+pub mod channel;
 pub mod keys;
 pub mod manifest;
+pub mod object;
 pub mod partition;
 pub mod wire;
