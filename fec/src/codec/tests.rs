@@ -5,6 +5,8 @@ use crate::MAX_ESI;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use raptorq::{Encoder, EncodingPacket, PayloadId, SourceBlockDecoder};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// Deterministic bytes that are not those of another seed.
 fn bytes(seed: u64, len: usize) -> Vec<u8> {
@@ -60,14 +62,15 @@ impl Reception {
     fn park(&mut self, esis: &[u32], rows: &[u32]) {
         let symbols = repair(self.shape, &self.source, esis);
         for ((symbol, &esi), &row) in symbols.chunks(self.shape.symbol_size()).zip(esis).zip(rows) {
-            self.row_mut(row).copy_from_slice(symbol);
+            let range = self.range(row);
+            self.block[range].copy_from_slice(symbol);
             self.parked.push(Parked { row, esi });
         }
     }
 
-    fn row_mut(&mut self, row: u32) -> &mut [u8] {
+    fn range(&self, row: u32) -> Range<usize> {
         let start = row as usize * self.shape.symbol_size();
-        &mut self.block[start..start + self.shape.symbol_size()]
+        start..start + self.shape.symbol_size()
     }
 
     /// Rows that hold no source symbol: the holes, then the spill rows.
@@ -89,7 +92,8 @@ impl Reception {
             Err(_) => {
                 let used = before.received.iter().chain(before.parked.iter().map(|symbol| symbol.row));
                 for row in used {
-                    assert_eq!(self.row_mut(row), before.clone().row_mut(row), "row {row} changed");
+                    let range = self.range(row);
+                    assert_eq!(self.block[range.clone()], before.block[range], "row {row} changed");
                 }
             }
         }
@@ -111,31 +115,28 @@ impl Reception {
     }
 }
 
-/// What a property test loses and receives: K, T, lost rows, repair ESIs, spill rows, order of the parked rows, seed.
+/// What a property test loses and receives.
 #[derive(Debug, Clone)]
 struct Case {
     k: u32,
     symbol_size: u16,
     lost: Vec<u32>,
+    /// Symbols received beyond K.
     extra: u32,
     spill: usize,
+    /// Of the bytes, the choice of ESIs and every order.
     seed: u64,
 }
 
 fn k_of_a_block() -> impl Strategy<Value = u32> {
-    prop_oneof![
-        3 => prop::sample::select(vec![1, 2, 3, 9, 10, 11, 100]),
-        3 => 1u32..300,
-        1 => Just(1000),
-    ]
+    prop_oneof![prop::sample::select(vec![1, 2, 3, 9, 10, 11, 100]), 1u32..300]
 }
 
 fn a_case() -> impl Strategy<Value = Case> {
-    let loss = prop_oneof![1 => Just(0.0), 6 => 0.0..0.2, 3 => 0.0..1.0, 2 => Just(1.0)];
-    (k_of_a_block(), prop::sample::select(vec![8u16, 64, 72, 1344]), loss, 0u32..12, 0usize..4, any::<u64>())
-        .prop_flat_map(|(k, symbol_size, loss, extra, more_spill, seed)| {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let count = (f64::from(k) * loss).round() as usize;
+    let lost_percent = prop_oneof![1 => Just(0), 6 => 0usize..20, 3 => 0usize..100, 2 => Just(100)];
+    (k_of_a_block(), prop::sample::select(vec![8u16, 64, 72, 1344]), lost_percent, 0u32..40, 0usize..4, any::<u64>())
+        .prop_flat_map(|(k, symbol_size, lost_percent, extra, more_spill, seed)| {
+            let count = (k as usize * lost_percent).div_ceil(100);
             subsequence((0..k).collect::<Vec<_>>(), count).prop_map(move |lost| Case {
                 k,
                 symbol_size,
@@ -147,7 +148,7 @@ fn a_case() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Repair ESIs near K, in the middle and up to 2^24 − 1, distinct and in no order.
+/// Consecutive repair ESIs from K, up to 2^24 − 1, or in between (then they may wrap), shuffled.
 fn esis_for(k: u32, count: u32, seed: u64) -> Vec<u32> {
     let span = MAX_ESI - k + 1;
     let start = match seed % 3 {
@@ -155,7 +156,6 @@ fn esis_for(k: u32, count: u32, seed: u64) -> Vec<u32> {
         1 => span - count,
         _ => u32::try_from(seed % u64::from(span)).expect("less than span"),
     };
-    // An odd stride modulo a shorter run would repeat, so shuffle a contiguous run that wraps instead.
     let mut esis: Vec<u32> = (0..count).map(|number| k + (start + number) % span).collect();
     shuffle(&mut esis, seed);
     esis
@@ -209,15 +209,15 @@ proptest! {
 }
 
 #[test]
-fn the_issued_sizes_survive_loss_of_everything() {
-    for k in [1, 2, 3, 9, 10, 11, 100, 1000] {
-        for symbol_size in [8, 64, 72, 1344] {
-            let all: Vec<u32> = (0..k).collect();
-            let mut reception = Reception::new(shape(k, symbol_size), &all, 4, u64::from(k));
-            let esis: Vec<u32> = (k..2 * k + 4).rev().collect();
+fn every_symbol_size_survives_any_loss() {
+    for (k, symbol_size) in [(1, 8), (2, 1344), (10, 72), (11, 64), (100, 1344), (1000, 72), (1000, 1344)] {
+        for lost_percent in [1, 50, 100] {
+            let lost: Vec<u32> = (0..k).filter(|row| row % 100 < lost_percent).collect();
+            let mut reception = Reception::new(shape(k, symbol_size), &lost, 4, u64::from(k));
             let rows = reception.free_rows();
+            let esis: Vec<u32> = (k..).take(rows.len()).collect();
             reception.park(&esis, &rows);
-            assert_eq!(reception.decode_checked(), Ok(()), "K = {k}, T = {symbol_size}");
+            assert_eq!(reception.decode_checked(), Ok(()), "K = {k}, T = {symbol_size}, {lost_percent} % lost");
         }
     }
 }
@@ -250,6 +250,29 @@ fn a_singular_set_asks_for_one_more_and_then_decodes() {
 }
 
 #[test]
+fn equal_symbols_are_many_but_not_sufficient() {
+    // Different ESIs of a small block often give the same sum of the same symbols. Such a set is far from full rank, as
+    // only an attacker would choose it, and it has enough rows for the path without HDPC rows too.
+    let k = 3;
+    let shape = shape(k, 16);
+    let source = bytes(8, shape.len());
+    let esis: Vec<u32> = (k..100_000).collect();
+    let symbols = repair(shape, &source, &esis);
+    let mut by_symbol: HashMap<&[u8], Vec<u32>> = HashMap::new();
+    for (symbol, esi) in symbols.chunks(16).zip(esis) {
+        by_symbol.entry(symbol).or_default().push(esi);
+    }
+    let equal = by_symbol.into_values().max_by_key(Vec::len).expect("there are symbols");
+    assert!(equal.len() >= 24, "{} of 100,000 are equal", equal.len());
+    for count in 3..24 {
+        let mut reception = Reception::new(shape, &[0, 1, 2], 21, 8);
+        let rows = reception.free_rows();
+        reception.park(&equal[..count as usize], &rows);
+        assert_eq!(reception.decode_checked(), Err(DecodeError::NeedMore { have: count, need: count + 1 }));
+    }
+}
+
+#[test]
 fn repair_symbols_are_those_of_the_crate_over_a_whole_object() {
     // 3 blocks of 34, 33 and 33 symbols; the last symbol of the object is short.
     let (symbol_size, blocks) = (72, 3);
@@ -276,7 +299,7 @@ fn rows_come_in_any_order_with_gaps_and_repeats() {
     let shape = shape(30, 24);
     let source = bytes(4, shape.len());
     let one_by_one = |esi: u32| repair(shape, &source, &[esi]);
-    let esis = [MAX_ESI, 40, 41, 42, 30, 29 + 2, 41, 41, MAX_ESI - 1, MAX_ESI, 33];
+    let esis = [MAX_ESI, 40, 41, 42, 30, 31, 41, 41, MAX_ESI - 1, MAX_ESI, 33];
     let together = repair(shape, &source, &esis);
     for (symbol, esi) in together.chunks(24).zip(esis) {
         assert_eq!(symbol, one_by_one(esi), "ESI {esi}");
@@ -315,7 +338,7 @@ fn clones_share_plans_and_work_in_parallel() {
     });
 }
 
-/// The largest K that there is: it takes seconds in a release build and an hour with the crate's debug assertions.
+/// The largest K that there is: a second in a release build, far too long with the crate's debug assertions.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "only in release builds")]
 fn the_largest_block_survives() {
