@@ -201,11 +201,6 @@ pub(crate) fn sha256(value: &Value, field: &'static str) -> Result<[u8; 32], Fie
         .map_err(|_| FieldProblem::Length { len: bytes.len(), min: 32, max: 32 }.of(field))
 }
 
-/// Checks that a number lies in `min..=max`.
-pub(crate) fn in_range(value: u64, min: u64, max: u64, field: &'static str) -> Result<(), FieldError> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(FieldProblem::Range { value, min, max }.of(field)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

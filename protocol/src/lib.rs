@@ -5,10 +5,15 @@
 //! typed error, and never panics.
 #![forbid(unsafe_code)]
 
+pub mod announcement;
 mod cbor;
 pub mod channel;
 pub mod keys;
 pub mod manifest;
 pub mod object;
 pub mod partition;
+pub mod policy;
 pub mod wire;
+pub mod exit;
+pub mod units;
+pub mod session;

@@ -57,11 +57,14 @@ impl Manifest {
     pub fn from_cbor(bytes: &[u8]) -> Result<Self, ManifestError> {
         let mut fields = Fields::decode(bytes, MAX_MANIFEST_LEN)?;
         // First of all: nothing else is known about the fields of another format.
-        let found = fields.required_uint(key::FORMAT, "format")?;
-        if found == 0 {
-            cbor::in_range(found, FORMAT_VERSION, FORMAT_VERSION, "format")?;
-        } else if found != FORMAT_VERSION {
-            return Err(ManifestError::FormatVersion { found });
+        match fields.required_uint(key::FORMAT, "format")? {
+            FORMAT_VERSION => {}
+            0 => {
+                return Err(FieldProblem::Range { value: 0, min: FORMAT_VERSION, max: FORMAT_VERSION }
+                    .of("format")
+                    .into());
+            }
+            found => return Err(ManifestError::FormatVersion { found }),
         }
         let manifest = Self {
             name: fields.required_text(key::NAME, "name")?,

@@ -30,7 +30,8 @@ pub enum ImageMismatch {
     },
     /// A block's content is another one.
     #[error(
-        "source block {sbn} of the image is not the one in the manifest; the file was changed after it was sealed, or it is another one"
+        "source block {sbn} of the image is not the one in the manifest; the file was changed after it was sealed, \
+         or it is another one"
     )]
     Block {
         /// Source block number.

@@ -8,9 +8,9 @@
 mod codec;
 mod image;
 mod sign;
-mod trust;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use thiserror::Error;
 
@@ -67,7 +67,8 @@ pub enum ManifestError {
     Algorithm(String),
     /// The protected header makes something critical (RFC 9052 §3.1) that we do not know.
     #[error(
-        "the manifest was made by a newer fleetcast: its signature header has critical parameters; update this program"
+        "the manifest was made by a newer fleetcast: its signature header has critical parameters; \
+         update this program"
     )]
     CriticalHeader,
     /// The format version is not ours.
@@ -81,7 +82,8 @@ pub enum ManifestError {
     },
     /// An essential field that we do not know (RFC 8949 leaves such rules to the application).
     #[error(
-        "the manifest was made by a newer fleetcast: it needs field {0}, which this program does not know; update this program"
+        "the manifest was made by a newer fleetcast: it needs field {0}, which this program does not know; \
+         update this program"
     )]
     UnknownField(u64),
     /// A field is missing or has no valid content.

@@ -317,7 +317,8 @@ prop_compose! {
         expires_unix_s in proptest::option::of(u64::MAX / 2..),
     ) -> Option<Manifest> {
         let partition = Partition::plan(len, symbol_size * 8, block_symbols).ok()?;
-        let block_sha256 = (0..partition.blocks()).map(|sbn| hash.map(|byte| byte.wrapping_add(sbn.to_le_bytes()[0]))).collect();
+        let block_hash = |sbn: u16| hash.map(|byte| byte.wrapping_add(sbn.to_le_bytes()[0]));
+        let block_sha256 = (0..partition.blocks()).map(block_hash).collect();
         Some(Manifest {
             name, product, hardware, version, sequence, image_sha256, partition, block_sha256,
             not_before_unix_s, expires_unix_s,

@@ -18,7 +18,8 @@ pub enum TrustError {
     NoKeys,
     /// Signed by a key that is not in the store.
     #[error(
-        "the manifest is signed by key {found}, which is not trusted (trusted: {trusted}); name its public key with --trust"
+        "the manifest is signed by key {found}, which is not trusted (trusted: {trusted}); \
+         name its public key with --trust"
     )]
     UnknownKey {
         /// The key it claims.
