@@ -1,0 +1,32 @@
+//! Ctrl-C as a value: waits end with an error, so that everything is dropped and cleaned on the way out.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::LabError;
+
+static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on SIGINT and SIGTERM no longer kill this process but make every wait of the lab fail.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn watch() -> io::Result<()> {
+    let requested = REQUESTED.get_or_init(Arc::default);
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(requested))?;
+    }
+    Ok(())
+}
+
+/// Fails once an interrupt has arrived.
+///
+/// # Errors
+/// [`LabError::Interrupted`].
+pub fn check() -> Result<(), LabError> {
+    match REQUESTED.get() {
+        Some(requested) if requested.load(Ordering::Relaxed) => Err(LabError::Interrupted),
+        _ => Ok(()),
+    }
+}
