@@ -1,2 +1,38 @@
-//! Placeholder.
-fn main() {}
+//! `fleetcast-bench`: figures as ratios within one run, each against what it is compared with.
+//!
+//! Absolute figures swing by a third between runs of one binary on one host, so every bench interleaves its contenders and
+//! prints their ratio. One file a bench; each prints a [`report::Report`].
+
+mod codec;
+mod heap;
+mod report;
+
+use clap::{Parser, Subcommand};
+
+/// The allocator of the process, so that a bench can say how much heap an operation takes.
+#[global_allocator]
+static ALLOCATOR: heap::CountingAllocator = heap::CountingAllocator::new();
+
+/// Benches of fleetcast. Build with --release, and let nothing else run.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Print one JSON object a row instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The codec against the bare crate raptorq: throughput and heap of encoding and decoding a block.
+    Codec(codec::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.bench {
+        Bench::Codec(options) => codec::run(&options, arguments.json),
+    }
+}
