@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod object;
 pub mod partition;
 pub mod policy;
+pub mod sdp;
 pub mod wire;
 pub mod exit;
 pub mod units;

@@ -39,13 +39,20 @@ impl Envelope {
         let Value::Tag(CoseSign1::TAG, inner) = cbor::decode(bytes)? else {
             return Err(ManifestError::Envelope("it does not start with the COSE_Sign1 tag (18)"));
         };
-        let protected = inner.as_array().and_then(|items| items.first()).and_then(Value::as_bytes);
-        let protected = protected.ok_or(ManifestError::Envelope("the COSE_Sign1 has no protected header"))?;
+        let Value::Array(mut items) = *inner else {
+            return Err(ManifestError::Envelope("its COSE_Sign1 is not an array"));
+        };
+        let protected = items.first().and_then(Value::as_bytes);
+        let protected = protected.ok_or(ManifestError::Envelope("its COSE_Sign1 has no protected header"))?;
         let key_id = read_protected(protected)?;
-        let sign1 = CoseSign1::from_cbor_value(*inner)
-            .map_err(|_| ManifestError::Envelope("the COSE_Sign1 envelope is malformed"))?;
+        // Nobody signed the unprotected header: it is neither read nor kept.
+        if let Some(Value::Map(unprotected)) = items.get_mut(1) {
+            unprotected.clear();
+        }
+        let sign1 = CoseSign1::from_cbor_value(Value::Array(items))
+            .map_err(|_| ManifestError::Envelope("its COSE_Sign1 is malformed"))?;
         if sign1.payload.is_none() {
-            return Err(ManifestError::Envelope("the COSE_Sign1 has a detached payload"));
+            return Err(ManifestError::Envelope("its COSE_Sign1 has a detached payload"));
         }
         Ok(Self { bytes: bytes.to_vec(), sign1, key_id })
     }
@@ -77,14 +84,14 @@ impl Envelope {
 /// Checks a protected header and returns the key id in it.
 fn read_protected(bytes: &[u8]) -> Result<KeyId, ManifestError> {
     if bytes.len() > MAX_PROTECTED_LEN {
-        return Err(ManifestError::Envelope("the protected header is too long"));
+        return Err(ManifestError::Envelope("its protected header is too long"));
     }
     let no_algorithm = || ManifestError::Algorithm("no algorithm in its protected header".into());
     if bytes.is_empty() {
         return Err(no_algorithm()); // the short form of an empty map, RFC 9052 §3
     }
     cbor::decode(bytes)?; // bounds the depth before coset reads it
-    let header = Header::from_slice(bytes).map_err(|_| ManifestError::Envelope("the protected header is malformed"))?;
+    let header = Header::from_slice(bytes).map_err(|_| ManifestError::Envelope("its protected header is malformed"))?;
     match &header.alg {
         Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::EdDSA)) => {}
         Some(RegisteredLabelWithPrivate::Assigned(other)) => {

@@ -142,10 +142,21 @@ fn the_unprotected_header_changes_nothing() {
         .key_id(b"somebody".to_vec())
         .text_value("note".into(), Value::from("hello"))
         .build();
-    let bytes = envelope.to_tagged_vec().unwrap();
-    assert_ne!(bytes, signed.bytes());
-    let verified = SignedManifest::verify(&bytes, &trust()).unwrap();
-    assert_eq!((verified.digest(), verified.key_id()), (signed.digest(), signed.key_id()));
+    let noted = envelope.to_tagged_vec().unwrap();
+    // A map that COSE does not allow: the key id twice, and none of them a byte string.
+    let unprotected_at = 3 + 1 + 55;
+    let mut odd = signed.bytes().to_vec();
+    assert_eq!(odd[unprotected_at], 0xa0);
+    odd.splice(unprotected_at..=unprotected_at, *b"\xa2\x04\x00\x04\x00");
+    for bytes in [noted, odd] {
+        let verified = SignedManifest::verify(&bytes, &trust()).unwrap();
+        assert_eq!((verified.digest(), verified.key_id()), (signed.digest(), signed.key_id()));
+        assert_eq!((verified.bytes(), verified.tbs()), (bytes.as_slice(), signed.tbs()));
+    }
+    // Something else in its place is no COSE_Sign1.
+    let mut none = signed.bytes().to_vec();
+    none[unprotected_at] = 0xf6;
+    assert!(UnverifiedManifest::parse(&none).is_err());
 }
 
 #[test]
@@ -181,7 +192,7 @@ fn only_our_protected_header_counts() {
     let detached = detached.to_tagged_vec().unwrap();
     assert_eq!(
         UnverifiedManifest::parse(&detached).unwrap_err(),
-        ManifestError::Envelope("the COSE_Sign1 has a detached payload")
+        ManifestError::Envelope("its COSE_Sign1 has a detached payload")
     );
 }
 
