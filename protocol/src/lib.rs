@@ -8,6 +8,7 @@
 pub mod announcement;
 mod cbor;
 pub mod channel;
+pub mod fdt;
 pub mod keys;
 pub mod manifest;
 pub mod object;

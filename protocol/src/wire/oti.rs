@@ -212,6 +212,17 @@ impl NoCodeOti {
     }
 }
 
+/// The same blocks as RaptorQ's, if the partition was made by [`Partition::plan`].
+impl From<&Partition> for NoCodeOti {
+    fn from(partition: &Partition) -> Self {
+        Self {
+            transfer_length: partition.image_len(),
+            symbol_size: partition.symbol_size(),
+            max_block_len: partition.largest_k(),
+        }
+    }
+}
+
 /// Where a no-code symbol lies in its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SymbolPlace {
@@ -332,6 +343,18 @@ mod tests {
                 next += first.left_in_block;
             }
             prop_assert_eq!(next, oti.total_symbols());
+        }
+
+        #[test]
+        fn no_code_gives_the_blocks_of_a_partition(length in 1u64..50_000_000, t in 1u16..200, target in 1u32..4000) {
+            if let Ok(partition) = Partition::plan(length, t * 8, target) {
+                let oti = NoCodeOti::from(&partition);
+                for block in partition.iter() {
+                    let place = SymbolPlace { index: block.first_symbol, left_in_block: u64::from(block.shape.k()) };
+                    prop_assert_eq!(oti.locate(PayloadId { sbn: u32::from(block.sbn), esi: 0 }), Some(place));
+                }
+                prop_assert_eq!(oti.locate(PayloadId { sbn: u32::from(partition.blocks()), esi: 0 }), None);
+            }
         }
 
         #[test]
