@@ -288,11 +288,11 @@ mod tests {
         let object = object(95, 10);
         let mut genuine = Vec::new();
         for (n, (id, symbol)) in object.symbols().enumerate() {
-            // Between two genuine packets: another length, another symbol size, another version, each of one symbol.
-            for forged in 1..4u16 {
-                let len = u64::from(forged) + 10 * u64::try_from(n).unwrap();
-                let oti = NoCodeOti { transfer_length: len, symbol_size: 200, max_block_len: 1 };
-                if assembler.push(Some(u32::from(forged)), &oti, PayloadId { sbn: 0, esi: 0 }, &[0xff; 200]).is_some() {
+            // Between two genuine packets: three others that were never seen before, the first one complete.
+            for forged in 1..4u32 {
+                let len = u64::from(forged) * 150 + u64::try_from(n).unwrap();
+                let oti = NoCodeOti { transfer_length: len, symbol_size: 200, max_block_len: 3 };
+                if assembler.push(Some(forged), &oti, PayloadId { sbn: 0, esi: 0 }, &[0xff; 200]).is_some() {
                     assembler.reject();
                 }
             }
