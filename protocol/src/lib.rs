@@ -8,6 +8,7 @@
 pub mod announcement;
 mod cbor;
 pub mod channel;
+pub mod exit;
 pub mod fdt;
 pub mod keys;
 pub mod manifest;
@@ -15,7 +16,6 @@ pub mod object;
 pub mod partition;
 pub mod policy;
 pub mod sdp;
-pub mod wire;
-pub mod exit;
-pub mod units;
 pub mod session;
+pub mod units;
+pub mod wire;

@@ -92,8 +92,7 @@ impl Partition {
         // RFC 6330 §4.4.1.2: (KL, KS, ZL, ZS) = Partition[Kt, Z].
         let large_k = u32::try_from(symbols_per_block).map_err(|_| too_large.clone())?;
         let small_k = u32::try_from(symbols / u64::from(blocks)).map_err(|_| too_large.clone())?;
-        let large_blocks =
-            u16::try_from(symbols - u64::from(small_k) * u64::from(blocks)).map_err(|_| too_large)?;
+        let large_blocks = u16::try_from(symbols - u64::from(small_k) * u64::from(blocks)).map_err(|_| too_large)?;
         Ok(Self { image_len, symbol_size, blocks, large_k, small_k, large_blocks })
     }
 
@@ -136,6 +135,16 @@ impl Partition {
     /// ceil(Kt / Z): K of the largest block, the FDT's maximum source block length.
     pub fn largest_k(&self) -> u32 {
         self.large_k
+    }
+
+    /// floor(Kt / Z): K of the smallest block.
+    pub fn smallest_k(&self) -> u32 {
+        self.small_k
+    }
+
+    /// ZL: how many blocks have the larger K; they come first. 0 when all blocks are equal.
+    pub fn large_blocks(&self) -> u16 {
+        self.large_blocks
     }
 
     /// K of block `sbn`, if there is such a block.

@@ -1,16 +1,17 @@
-//! The command lines with which senders and receivers start inside a lab.
+//! A sender and its receivers inside a lab, by the command lines that an operator would type.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::LabError;
 use crate::binaries::Binaries;
-use crate::lab::{INTERFACE, Lab, SENDER_V4, SENDER_V6};
+use crate::lab::{INTERFACE, Lab, LabConfig, SENDER_V4, SENDER_V6};
 use crate::process::Process;
-use crate::release::{HARDWARE, PRODUCT, Release};
+use crate::release::{HARDWARE, KeyPair, PRODUCT, Release};
+use crate::scratch::Scratch;
+use crate::{LabError, image};
 
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,6 +38,28 @@ impl Channel {
     };
     /// The lab's any-source group.
     pub const ASM_V4: Self = Self { source: None, group: IpAddr::V4(Ipv4Addr::new(239, 1, 2, 3)), port: 5_000 };
+
+    /// The options that name it to a receiver, or to the `sdp` command.
+    pub fn options(&self) -> Vec<String> {
+        let source = self.source.map(|source| ["--source".to_owned(), source.to_string()]);
+        let rest = ["--group".to_owned(), self.group.to_string(), "--port".to_owned(), self.port.to_string()];
+        source.into_iter().flatten().chain(rest).collect()
+    }
+}
+
+/// A lab with the programs, a channel, a release key, and a folder for everybody's files.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The network.
+    pub lab: Lab,
+    /// The programs.
+    pub binaries: Binaries,
+    /// Where the sender sends and the receivers listen.
+    pub channel: Channel,
+    /// The key that signs releases, and that receivers trust.
+    pub key: KeyPair,
+    /// Removed with the fleet.
+    pub scratch: Scratch,
 }
 
 /// One receiver's files: they survive its process, as a router's flash does.
@@ -48,15 +71,79 @@ pub struct Device {
     pub out: PathBuf,
 }
 
-impl Device {
-    /// Makes the state folder of device `index` below `folder`.
+impl Fleet {
+    /// Makes the lab and the key; no program runs yet.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn new(folder: &Path, index: usize) -> Result<Self, LabError> {
-        let state = folder.join(format!("r{index}.state"));
-        std::fs::create_dir_all(&state).map_err(LabError::io(format!("make {}", state.display())))?;
-        Ok(Self { state, out: folder.join(format!("r{index}.bin")) })
+    /// When the lab cannot be built, or `keygen` fails.
+    pub fn new(binaries: Binaries, channel: Channel, receivers: usize) -> Result<Self, LabError> {
+        let lab = Lab::new(&LabConfig { receivers, ..LabConfig::default() })?;
+        let scratch = Scratch::new()?;
+        let key = KeyPair::generate(&binaries, scratch.path(), "release")?;
+        Ok(Self { lab, binaries, channel, key, scratch })
+    }
+
+    /// A signed release of `len` pseudo-random bytes, different for each sequence.
+    ///
+    /// # Errors
+    /// When the image cannot be written or sealed.
+    pub fn release(&self, len: u64, sequence: u64) -> Result<Release, LabError> {
+        let image = self.scratch.join(format!("firmware-{sequence}.bin"));
+        image::write_pseudo_random(&image, len, sequence)?;
+        Release::seal(&self.binaries, image, &self.key, sequence)
+    }
+
+    /// The files of receiver `index`: none yet, unless it ran before.
+    pub fn device(&self, index: usize) -> Device {
+        let name = |kind: &str| self.scratch.join(format!("r{index}.{kind}"));
+        Device { state: name("state"), out: name("bin") }
+    }
+
+    /// `fleetcast-send send` of a release; rate and repair are for the caller to add.
+    pub fn sender(&self, release: &Release) -> Invocation {
+        let mut command = self.lab.sender().command(&self.binaries.send);
+        command.arg("send").arg(&release.image).arg("--manifest").arg(&release.manifest);
+        let invocation = Invocation { name: "the sender".into(), command };
+        let channel = Channel { source: None, ..self.channel };
+        invocation.args(channel.options()).args(["--interface", INTERFACE, "--json"])
+    }
+
+    /// `fleetcast-recv receive` at receiver `index`, that trusts the release key.
+    pub fn receiver(&self, index: usize) -> Invocation {
+        self.receiver_without_channel(index)
+            .args(self.channel.options())
+            .args(["--trust".as_ref(), self.key.public.as_os_str()])
+    }
+
+    /// The same without a channel and without trust, for the caller to add.
+    ///
+    /// # Panics
+    /// When the lab has no such receiver.
+    pub fn receiver_without_channel(&self, index: usize) -> Invocation {
+        let namespace = self.lab.receivers().get(index).expect("the fleet was made with its receivers");
+        let device = self.device(index);
+        let mut command = namespace.command(&self.binaries.recv);
+        command.arg("receive").arg("--state").arg(device.state).arg("--out").arg(device.out);
+        Invocation { name: format!("receiver {index}"), command }.args([
+            "--product",
+            PRODUCT,
+            "--hardware",
+            HARDWARE,
+            "--interface",
+            INTERFACE,
+            "--json",
+        ])
+    }
+
+    /// Waits until the receivers have joined, each by its own word, and the bridge knows all of them as members.
+    ///
+    /// # Errors
+    /// When one does not join within 10 s.
+    pub fn await_joined(&self, receivers: &mut [Process]) -> Result<(), LabError> {
+        for receiver in receivers {
+            receiver.wait_event("joined", JOIN_TIMEOUT)?;
+        }
+        self.lab.await_all_joined(self.channel.group)
     }
 }
 
@@ -68,43 +155,6 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// `fleetcast-send send` of a release to a channel.
-    pub fn send(lab: &Lab, binaries: &Binaries, channel: &Channel, release: &Release) -> Self {
-        let mut command = lab.sender().command(&binaries.send);
-        command.arg("send").arg(&release.image).arg("--manifest").arg(&release.manifest);
-        Self { name: "the sender".into(), command }
-            .args(["--group", &channel.group.to_string(), "--port", &channel.port.to_string()])
-            .args(["--interface", INTERFACE, "--json"])
-    }
-
-    /// `fleetcast-recv receive` at receiver `index` of a channel.
-    pub fn receive(lab: &Lab, binaries: &Binaries, channel: &Channel, index: usize, device: &Device) -> Self {
-        let mut invocation = Self::receive_bare(lab, binaries, index, device);
-        if let Some(source) = channel.source {
-            invocation = invocation.args(["--source", &source.to_string()]);
-        }
-        invocation.args(["--group", &channel.group.to_string(), "--port", &channel.port.to_string()])
-    }
-
-    /// The same without a channel, for a session description to follow.
-    ///
-    /// # Panics
-    /// When the lab has no such receiver.
-    pub fn receive_bare(lab: &Lab, binaries: &Binaries, index: usize, device: &Device) -> Self {
-        let namespace = lab.receivers().get(index).expect("the caller made the lab with its receivers");
-        let mut command = namespace.command(&binaries.recv);
-        command.arg("receive").arg("--state").arg(&device.state).arg("--out").arg(&device.out);
-        Self { name: format!("receiver {index}"), command }.args([
-            "--product",
-            PRODUCT,
-            "--hardware",
-            HARDWARE,
-            "--interface",
-            INTERFACE,
-            "--json",
-        ])
-    }
-
     /// Appends arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
@@ -119,22 +169,4 @@ impl Invocation {
     pub fn spawn(self) -> Result<Process, LabError> {
         Process::spawn(self.name, self.command)
     }
-
-    /// Starts a receiver and waits until its membership is in place.
-    ///
-    /// # Errors
-    /// When it does not join within 10 s.
-    pub fn join(self) -> Result<Process, LabError> {
-        let mut process = self.spawn()?;
-        await_joined(&mut process)?;
-        Ok(process)
-    }
-}
-
-/// Waits until a receiver's membership is in place.
-///
-/// # Errors
-/// When it does not join within 10 s.
-pub fn await_joined(receiver: &mut Process) -> Result<(), LabError> {
-    receiver.wait_event("joined", JOIN_TIMEOUT).map(drop)
 }

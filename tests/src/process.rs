@@ -22,12 +22,27 @@ const STDERR_LINES_KEPT: usize = 40;
 pub struct Process {
     name: String,
     child: Child,
-    lines: mpsc::Receiver<String>,
-    events: Vec<Value>,
+    lines: mpsc::Receiver<(Instant, String)>,
+    events: Vec<Event>,
     /// How many of `events` were looked at by [`Process::wait_event`].
     awaited: usize,
     stderr: Arc<Mutex<VecDeque<String>>>,
     stderr_reader: Option<JoinHandle<()>>,
+}
+
+/// An event, and when it was read.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// By the lab's clock.
+    pub at: Instant,
+    /// The JSON object.
+    pub fields: Value,
+}
+
+impl Event {
+    fn is(&self, name: &str) -> bool {
+        self.fields.get("event").and_then(Value::as_str) == Some(name)
+    }
 }
 
 /// How a program ended.
@@ -36,7 +51,7 @@ pub struct Finished {
     /// Its exit status.
     pub status: ExitStatus,
     /// All events that it printed.
-    pub events: Vec<Value>,
+    pub events: Vec<Event>,
     /// The last lines of its standard error.
     pub stderr: String,
 }
@@ -44,7 +59,16 @@ pub struct Finished {
 impl Finished {
     /// The last event of this name.
     pub fn event(&self, name: &str) -> Option<&Value> {
-        self.events.iter().rev().find(|event| is_event(event, name))
+        self.last(name).map(|event| &event.fields)
+    }
+
+    /// When the last event of this name was read.
+    pub fn event_at(&self, name: &str) -> Option<Instant> {
+        self.last(name).map(|event| event.at)
+    }
+
+    fn last(&self, name: &str) -> Option<&Event> {
+        self.events.iter().rev().find(|event| event.is(name))
     }
 
     /// The exit code; `None` after a signal.
@@ -68,7 +92,7 @@ impl Process {
             .map_err(LabError::io(format!("start {name}")))?;
         let (sender, lines) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
-            thread::spawn(move || for_each_line(stdout, |line| drop(sender.send(line))));
+            thread::spawn(move || for_each_line(stdout, |line| drop(sender.send((Instant::now(), line)))));
         }
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&stderr);
@@ -100,8 +124,8 @@ impl Process {
         loop {
             while let Some(next) = self.events.get(self.awaited) {
                 self.awaited += 1;
-                if is_event(next, event) {
-                    return Ok(next.clone());
+                if next.is(event) {
+                    return Ok(next.fields.clone());
                 }
             }
             interrupt::check()?;
@@ -111,7 +135,7 @@ impl Process {
                 return Err(LabError::Timeout { what, waited: timeout });
             }
             match self.lines.recv_timeout(POLL) {
-                Ok(line) => self.keep(&line)?,
+                Ok((at, line)) => self.keep(at, &line)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.wait_exit(deadline, timeout)?.to_string();
@@ -131,8 +155,8 @@ impl Process {
     pub fn finish(mut self, timeout: Duration) -> Result<Finished, LabError> {
         let deadline = Instant::now() + timeout;
         let status = self.wait_exit(deadline, timeout)?;
-        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.keep(&line)?;
+        while let Ok((at, line)) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.keep(at, &line)?;
         }
         self.drain_stderr();
         Ok(Finished { status, events: std::mem::take(&mut self.events), stderr: self.stderr_text() })
@@ -169,10 +193,10 @@ impl Process {
         }
     }
 
-    fn keep(&mut self, line: &str) -> Result<(), LabError> {
-        let event = serde_json::from_str(line)
+    fn keep(&mut self, at: Instant, line: &str) -> Result<(), LabError> {
+        let fields = serde_json::from_str(line)
             .map_err(|_| LabError::Output { program: self.name.clone(), line: line.to_owned() })?;
-        self.events.push(event);
+        self.events.push(Event { at, fields });
         Ok(())
     }
 
@@ -187,10 +211,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn is_event(event: &Value, name: &str) -> bool {
-    event.get("event").and_then(Value::as_str) == Some(name)
 }
 
 fn for_each_line(stream: impl Read, mut work: impl FnMut(String)) {

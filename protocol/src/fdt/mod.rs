@@ -73,7 +73,9 @@ pub enum FdtError {
     #[error("an element of the FDT has more than {MAX_ATTRIBUTES} attributes; check who sends it")]
     TooManyAttributes,
     /// A value longer than [`MAX_ATTRIBUTE_LEN`].
-    #[error("attribute {attribute} of the FDT has {len} bytes, more than {MAX_ATTRIBUTE_LEN}; let the sender shorten it")]
+    #[error(
+        "attribute {attribute} of the FDT has {len} bytes, more than {MAX_ATTRIBUTE_LEN}; let the sender shorten it"
+    )]
     AttributeTooLong {
         /// Name of the attribute.
         attribute: &'static str,

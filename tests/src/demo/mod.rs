@@ -6,19 +6,19 @@
 mod report;
 
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::binaries::Binaries;
-use crate::fleet::{Channel, Device, Invocation, await_joined};
-use crate::lab::{Lab, LabConfig};
+use crate::fleet::{Channel, Fleet};
 use crate::loss::Loss;
+use crate::loss_program::LossProgram;
 use crate::process::{Finished, Process};
-use crate::release::{KeyPair, Release};
-use crate::scratch::Scratch;
+use crate::release::Release;
 use crate::{LabError, image, interrupt};
+use report::Seen;
 
 pub use report::{DemoReport, ReceiverReport, SenderReport};
 
@@ -98,36 +98,30 @@ impl DemoConfig {
 /// When the lab or a program cannot be started, or on an interrupt. A receiver without the image is no error but told in
 /// the report.
 pub fn run(config: &DemoConfig, mut say: impl FnMut(&str)) -> Result<DemoReport, LabError> {
-    let scratch = Scratch::new()?;
-    say("sealing the image");
-    let release = sealed(config, scratch.path())?;
     say(&format!("building the lab: a sender, a bridge with IGMP snooping, {} receivers", config.receivers));
-    let mut lab = Lab::new(&LabConfig { receivers: config.receivers, ..LabConfig::default() })?;
-    let losses: Vec<_> =
-        (0..config.receivers).map(|index| Loss::of_receiver(config.seed, index, config.loss_ppm_of(index))).collect();
-    lab.set_losses(config.channel.port, &losses)?;
-    let devices: Vec<_> =
-        (0..config.receivers).map(|index| Device::new(scratch.path(), index)).collect::<Result<_, _>>()?;
-    let receivers = start_receivers(config, &lab, &release, &devices)?;
-    lab.await_all_joined(config.channel.group)?;
-    say(&format!(
-        "all have joined; sending {} bytes at {} with {} repair",
-        release.file_bytes, config.rate, config.repair
-    ));
-    let sender = send(config, &lab, &release)?;
+    let mut fleet = Fleet::new(config.binaries.clone(), config.channel, config.receivers)?;
+    let losses = (0..config.receivers).map(|index| Loss::of_receiver(config.seed, index, config.loss_ppm_of(index)));
+    fleet.lab.set_losses(config.channel.port, &losses.collect::<Vec<_>>())?;
+    say("sealing the image");
+    let release = sealed(config, &fleet)?;
+    let mut receivers = start_receivers(config, &fleet)?;
+    fleet.await_joined(&mut receivers)?;
+    say(&format!("all have joined; sending {} bytes at {}, {} repair", release.file_bytes, config.rate, config.repair));
+    let start = Instant::now();
+    let sender = send(config, &fleet, &release)?;
     say("sent; waiting for the receivers");
     let mut reports = Vec::with_capacity(receivers.len());
     for (index, receiver) in receivers.into_iter().enumerate() {
         let finished = receiver.finish(AFTERMATH)?;
-        let true_loss = lab.losses().get(index).map(|program| program.counters()).transpose()?.unwrap_or_default();
-        let out = devices.get(index).map(|device| device.out.as_path());
-        reports.push(ReceiverReport::new(index, true_loss.loss(), &finished, out, &release));
+        let counters = fleet.lab.losses().get(index).map(LossProgram::counters).transpose()?.unwrap_or_default();
+        let seen = Seen { start, loss: counters.loss(), sha256: image::sha256(&fleet.device(index).out).ok() };
+        reports.push(ReceiverReport::new(index, seen, &finished, &release));
     }
     Ok(DemoReport { sha256: release.sha256, receivers: reports, sender })
 }
 
-fn sealed(config: &DemoConfig, folder: &Path) -> Result<Release, LabError> {
-    let image = folder.join("firmware.bin");
+fn sealed(config: &DemoConfig, fleet: &Fleet) -> Result<Release, LabError> {
+    let image = fleet.scratch.join("firmware.bin");
     match &config.image {
         ImageSource::DebianInstaller => image::write_debian_installer(&image)?,
         ImageSource::PseudoRandom(len) => image::write_pseudo_random(&image, *len, config.seed)?,
@@ -135,40 +129,19 @@ fn sealed(config: &DemoConfig, folder: &Path) -> Result<Release, LabError> {
             std::fs::copy(file, &image).map_err(LabError::io(format!("copy the image {}", file.display())))?;
         }
     }
-    let key = KeyPair::generate(&config.binaries, folder, "release")?;
-    Release::seal(&config.binaries, image, &key, 1)
+    Release::seal(&fleet.binaries, image, &fleet.key, 1)
 }
 
-fn start_receivers(
-    config: &DemoConfig,
-    lab: &Lab,
-    release: &Release,
-    devices: &[Device],
-) -> Result<Vec<Process>, LabError> {
-    // All are started before any is waited for.
-    let started: Result<Vec<_>, _> = devices
-        .iter()
-        .enumerate()
-        .map(|(index, device)| {
-            Invocation::receive(lab, &config.binaries, &config.channel, index, device)
-                .args(["--trust".as_ref(), release.public_key.as_os_str()])
-                .args(["--once", "--timeout", IDLE_TIMEOUT])
-                .args(&config.receive_args)
-                .spawn()
-        })
-        .collect();
-    let mut receivers = started?;
-    receivers.iter_mut().try_for_each(await_joined)?;
-    Ok(receivers)
+fn start_receivers(config: &DemoConfig, fleet: &Fleet) -> Result<Vec<Process>, LabError> {
+    let invocations = (0..config.receivers).map(|index| fleet.receiver(index));
+    let once = ["--once", "--timeout", IDLE_TIMEOUT];
+    invocations.map(|receiver| receiver.args(once).args(&config.receive_args).spawn()).collect()
 }
 
-fn send(config: &DemoConfig, lab: &Lab, release: &Release) -> Result<SenderReport, LabError> {
-    let before = lab.wire().counters()?;
-    let sender = Invocation::send(lab, &config.binaries, &config.channel, release)
-        .args(["--rate", &config.rate, "--repair", &config.repair])
-        .args(&config.send_args)
-        .spawn()?;
-    let finished = sender.finish(patience(&config.rate, release.file_bytes))?;
+fn send(config: &DemoConfig, fleet: &Fleet, release: &Release) -> Result<SenderReport, LabError> {
+    let before = fleet.lab.wire().counters()?;
+    let sender = fleet.sender(release).args(["--rate", &config.rate, "--repair", &config.repair]);
+    let finished = sender.args(&config.send_args).spawn()?.finish(patience(&config.rate, release.file_bytes))?;
     // Ctrl-C reaches the whole foreground: that the sender ended is then no news.
     interrupt::check()?;
     if !finished.status.success() {
@@ -179,7 +152,7 @@ fn send(config: &DemoConfig, lab: &Lab, release: &Release) -> Result<SenderRepor
             stderr: finished.stderr,
         });
     }
-    let after = lab.wire().counters()?;
+    let after = fleet.lab.wire().counters()?;
     Ok(SenderReport::new(after.tx_bytes - before.tx_bytes, release.file_bytes, &finished))
 }
 

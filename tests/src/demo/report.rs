@@ -1,13 +1,12 @@
 //! What a run of the demo came to, as a table for people and as JSON lines for scripts.
 
 use std::fmt;
-use std::path::Path;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::{count, number};
 use crate::LabError;
-use crate::image;
 use crate::process::Finished;
 use crate::release::Release;
 
@@ -20,14 +19,16 @@ pub struct ReceiverReport {
     pub loss: f64,
     /// Does its file have the SHA-256 of the image? Hashed by the lab, whatever the receiver says.
     pub verified: bool,
-    /// From its first packet to a verified image, by its own account.
+    /// From the start of the sender to the receiver's word that the image is verified.
     pub seconds: Option<f64>,
     /// How many encoding symbols it received.
     pub symbols: Option<u64>,
-    /// How many source blocks the image has.
+    /// How many source blocks it verified.
     pub blocks: Option<u64>,
     /// How many of them needed RaptorQ decoding, because source symbols were lost.
     pub decoded_blocks: Option<u64>,
+    /// The loss as the receiver itself estimates it, 0 to 1.
+    pub estimated_loss: Option<f64>,
     /// How many datagrams its socket dropped, on top of the loss above.
     pub socket_drops: Option<u64>,
     /// CPU time of its process.
@@ -47,6 +48,10 @@ pub struct SenderReport {
     pub wire_bytes: u64,
     /// Length of the image.
     pub file_bytes: u64,
+    /// The same by the sender's own account: without what its kernel sends on the side.
+    pub reported_bytes: Option<u64>,
+    /// How many packets it sent.
+    pub packets: Option<u64>,
     /// How long it sent.
     pub seconds: Option<f64>,
     /// CPU time of its process.
@@ -64,22 +69,34 @@ pub struct DemoReport {
     pub sender: SenderReport,
 }
 
+/// What the lab saw of a receiver by itself.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// When the sender was started.
+    pub(super) start: Instant,
+    /// The loss at the receiver's door.
+    pub(super) loss: f64,
+    /// SHA-256 of its file, if there is one.
+    pub(super) sha256: Option<String>,
+}
+
 impl ReceiverReport {
-    pub(super) fn new(index: usize, loss: f64, finished: &Finished, out: Option<&Path>, release: &Release) -> Self {
-        let sha256 = out.and_then(|out| image::sha256(out).ok());
+    pub(super) fn new(index: usize, seen: Seen, finished: &Finished, release: &Release) -> Self {
+        let verified_at = finished.event_at("verified");
         let said = finished.event("summary").and_then(|summary| summary.get("result")?.as_str());
         let silent = || format!("{} {}", finished.status, finished.stderr.lines().last().unwrap_or_default());
         Self {
             receiver: format!("r{index}"),
-            loss,
-            verified: sha256.as_ref() == Some(&release.sha256),
-            seconds: number(finished, "verified", "seconds").or_else(|| number(finished, "summary", "seconds")),
+            loss: seen.loss,
+            verified: seen.sha256.as_ref() == Some(&release.sha256),
+            seconds: verified_at.map(|at| at.saturating_duration_since(seen.start).as_secs_f64()),
             symbols: count(finished, "summary", "symbols"),
             blocks: count(finished, "summary", "blocks"),
             decoded_blocks: count(finished, "summary", "decoded_blocks"),
+            estimated_loss: number(finished, "summary", "loss"),
             socket_drops: count(finished, "summary", "socket_drops"),
             cpu_s: number(finished, "summary", "cpu_s"),
-            sha256,
+            sha256: seen.sha256,
             result: said.map_or_else(silent, str::to_owned),
         }
     }
@@ -87,8 +104,15 @@ impl ReceiverReport {
 
 impl SenderReport {
     pub(super) fn new(wire_bytes: u64, file_bytes: u64, finished: &Finished) -> Self {
-        let seconds = number(finished, "summary", "seconds");
-        Self { sender: true, wire_bytes, file_bytes, seconds, cpu_s: number(finished, "summary", "cpu_s") }
+        Self {
+            sender: true,
+            wire_bytes,
+            file_bytes,
+            reported_bytes: count(finished, "summary", "bytes"),
+            packets: count(finished, "summary", "packets"),
+            seconds: number(finished, "summary", "seconds"),
+            cpu_s: number(finished, "summary", "cpu_s"),
+        }
     }
 
     /// Bytes on the wire for each byte of the image.
@@ -180,6 +204,7 @@ mod tests {
             symbols: Some(36_000),
             blocks: Some(19),
             decoded_blocks: None,
+            estimated_loss: Some(0.012),
             socket_drops: Some(0),
             cpu_s: Some(1.0),
             sha256: sha256.map(str::to_owned),
@@ -189,6 +214,8 @@ mod tests {
             sender: true,
             wire_bytes: 1_500_000,
             file_bytes: 1_000_000,
+            reported_bytes: None,
+            packets: None,
             seconds: Some(4.0),
             cpu_s: None,
         };

@@ -1,0 +1,262 @@
+//! What is known of one source block: which symbols lie where, and whether they suffice.
+
+use super::layout::SPILL_ROWS;
+use fleetcast_fec::{Parked, SymbolSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A block is decoded at once when it has this many symbols more than K: RaptorQ then fails less than once in 10^6.
+const EAGER_OVERHEAD: u32 = 2;
+
+/// Where a block stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockState {
+    /// Symbols are wanted.
+    Receiving,
+    /// Its rows are being decoded and hashed; they must not change.
+    Checking,
+    /// Its hash matched.
+    Verified,
+}
+
+/// What must happen to staging so that a symbol is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// First copy this row to that row: a parked repair symbol makes room for the source symbol.
+    pub relocate: Option<(u32, u32)>,
+    /// Then write the symbol to this row.
+    pub row: u32,
+}
+
+/// One source block.
+#[derive(Debug)]
+pub struct Block {
+    k: u32,
+    state: BlockState,
+    received: SymbolSet,
+    /// ESI → row of the repair symbols that are parked.
+    parked: BTreeMap<u32, u32>,
+    /// Rows that hold a parked symbol, of K + SPILL_ROWS.
+    occupied: SymbolSet,
+    /// Rows are given to parked symbols from the top: source symbols arrive from the bottom, so most never move.
+    next_free: u32,
+    /// Symbols with which a decode is worth trying at once.
+    wanted: u32,
+    /// Symbols with which it is worth trying when no more are expected soon.
+    wanted_when_quiet: u32,
+    /// When the last symbol came.
+    pub(super) last_symbol_at: Duration,
+}
+
+impl Block {
+    /// A block of `k` source symbols of which nothing is known.
+    pub fn new(k: u32) -> Self {
+        Self {
+            k,
+            state: BlockState::Receiving,
+            received: SymbolSet::new(k),
+            parked: BTreeMap::new(),
+            occupied: SymbolSet::new(k + SPILL_ROWS),
+            next_free: k + SPILL_ROWS,
+            wanted: k + EAGER_OVERHEAD,
+            wanted_when_quiet: k,
+            last_symbol_at: Duration::ZERO,
+        }
+    }
+
+    /// Where the block stands.
+    pub fn state(&self) -> BlockState {
+        self.state
+    }
+
+    /// Distinct symbols held.
+    pub fn have(&self) -> u32 {
+        self.received.count() + u32::try_from(self.parked.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Symbols that are lacking, at the least.
+    pub fn lacking(&self) -> u32 {
+        match self.state {
+            BlockState::Verified => 0,
+            _ => self.k.saturating_sub(self.have()),
+        }
+    }
+
+    /// Source symbols in place, and repair symbols with their rows: what a decode needs.
+    pub fn symbols(&self) -> (SymbolSet, Vec<Parked>) {
+        let parked = self.parked.iter().map(|(&esi, &row)| Parked { row, esi }).collect();
+        (self.received.clone(), parked)
+    }
+
+    /// Finds the place for symbol `esi`, or `None` when it is a repeat or cannot help.
+    pub fn place(&mut self, esi: u32) -> Option<Placement> {
+        if self.state != BlockState::Receiving {
+            return None;
+        }
+        if esi < self.k { self.place_source(esi) } else { self.park(esi).map(|row| Placement { relocate: None, row }) }
+    }
+
+    fn place_source(&mut self, esi: u32) -> Option<Placement> {
+        if !self.received.insert(esi) {
+            return None;
+        }
+        let mut relocate = None;
+        if self.occupied.contains(esi) {
+            let tenant = self.parked.iter().find(|&(_, &row)| row == esi).map(|(&tenant, _)| tenant)?;
+            self.parked.remove(&tenant);
+            self.occupied.remove(esi);
+            // With no free row left there are more symbols than any decode needs, so the tenant may be lost.
+            relocate = self.park(tenant).map(|row| (esi, row));
+        }
+        Some(Placement { relocate, row: esi })
+    }
+
+    /// Gives repair symbol `esi` a row, unless it has one or there is none.
+    fn park(&mut self, esi: u32) -> Option<u32> {
+        if self.parked.contains_key(&esi) {
+            return None;
+        }
+        let row = self.free_row()?;
+        self.parked.insert(esi, row);
+        self.occupied.insert(row);
+        Some(row)
+    }
+
+    /// The highest row that is neither received nor occupied, below the last one given out.
+    ///
+    /// Rows freed above it stay free: a row is freed only by its source symbol, which then fills it.
+    fn free_row(&mut self) -> Option<u32> {
+        while self.next_free > 0 {
+            self.next_free -= 1;
+            if !self.received.contains(self.next_free) && !self.occupied.contains(self.next_free) {
+                return Some(self.next_free);
+            }
+        }
+        None
+    }
+
+    /// Whether a check is due as things stand: all source symbols are there, or enough in all.
+    ///
+    /// `quiet` says that no more symbols are expected soon; then K symbols are worth a try.
+    pub fn is_ready(&self, quiet: bool) -> bool {
+        if self.state != BlockState::Receiving {
+            return false;
+        }
+        self.received.is_full() || self.have() >= if quiet { self.wanted_when_quiet } else { self.wanted }
+    }
+
+    /// Whether K symbols are there and it waits only for a little more.
+    pub fn waits_for_quiet(&self) -> bool {
+        !self.is_ready(false) && self.is_ready(true)
+    }
+
+    /// Hands the block to the checker.
+    pub fn start_check(&mut self) {
+        self.state = BlockState::Checking;
+    }
+
+    /// The hash matched.
+    pub fn verified(&mut self) {
+        *self = Self { state: BlockState::Verified, ..Self::new(0) };
+    }
+
+    /// The symbols were a singular set: at least one more is needed.
+    pub fn need_more(&mut self) {
+        let rows = self.k + SPILL_ROWS;
+        if self.have() >= rows {
+            // A set of K + 4 symbols is singular about once in 10^10: rather than keep it for ever, start over.
+            return self.corrupt();
+        }
+        self.state = BlockState::Receiving;
+        self.wanted_when_quiet = self.have() + 1;
+        self.wanted = (self.wanted_when_quiet + EAGER_OVERHEAD).min(rows);
+    }
+
+    /// The hash did not match: some symbol was bad, and nothing tells which, so all go.
+    pub fn corrupt(&mut self) {
+        *self = Self::new(self.k);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn takes_k_source_symbols_and_is_ready() {
+        let mut block = Block::new(3);
+        for esi in 0..3 {
+            assert!(!block.is_ready(true));
+            assert_eq!(block.place(esi), Some(Placement { relocate: None, row: esi }));
+            assert_eq!(block.place(esi), None);
+        }
+        assert!(block.is_ready(false));
+    }
+
+    #[test]
+    fn waits_for_two_more_than_k_unless_it_is_quiet() {
+        let mut block = Block::new(10);
+        for esi in 10..20 {
+            assert!(block.place(esi).is_some());
+        }
+        assert!(block.waits_for_quiet());
+        block.place(20);
+        assert!(!block.is_ready(false));
+        block.place(21);
+        assert!(block.is_ready(false));
+        block.start_check();
+        assert_eq!(block.place(22), None);
+        block.need_more();
+        assert!(!block.is_ready(true));
+        block.place(22);
+        assert!(block.is_ready(true));
+    }
+
+    #[test]
+    fn starts_over_when_every_row_is_taken_and_the_set_is_singular() {
+        let mut block = Block::new(4);
+        for esi in 100..108 {
+            assert!(block.place(esi).is_some());
+        }
+        assert_eq!(block.place(108), None);
+        block.start_check();
+        block.need_more();
+        assert_eq!(block.have(), 0);
+        assert_eq!(block.state(), BlockState::Receiving);
+    }
+
+    proptest! {
+        /// Staging is modelled as a map from row to the symbol that lies there; whatever arrives in whatever order, the
+        /// rows the block believes in hold what it says.
+        #[test]
+        fn rows_hold_what_the_block_says(k in 1u32..40, arrivals in prop::collection::vec(0u32..80, 0..200)) {
+            let mut block = Block::new(k);
+            let mut rows: HashMap<u32, u32> = HashMap::new();
+            for esi in arrivals {
+                let before = block.have();
+                if let Some(placement) = block.place(esi) {
+                    if let Some((from, to)) = placement.relocate {
+                        prop_assert!(!block.received.contains(to) && to < k + SPILL_ROWS);
+                        let tenant = rows[&from];
+                        rows.insert(to, tenant);
+                    }
+                    prop_assert!(placement.row < k + SPILL_ROWS);
+                    rows.insert(placement.row, esi);
+                } else {
+                    prop_assert_eq!(block.have(), before);
+                }
+                prop_assert!(block.have() >= before);
+                let (received, parked) = block.symbols();
+                for esi in received.iter() {
+                    prop_assert_eq!(rows[&esi], esi);
+                }
+                for symbol in parked {
+                    prop_assert!(!received.contains(symbol.row));
+                    prop_assert_eq!(rows[&symbol.row], symbol.esi);
+                }
+            }
+        }
+    }
+}

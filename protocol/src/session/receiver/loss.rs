@@ -1,0 +1,145 @@
+//! How much was lost, told from the symbols that came.
+//!
+//! There are no sequence numbers on the wire, but both ends know the order of a pass: the symbol at position n was
+//! preceded by n others. What lies between the first and the highest position and did not come was lost.
+
+use crate::session::schedule::{Schedule, SymbolId};
+
+/// Measures the loss of one session.
+#[derive(Debug, Default)]
+pub struct LossMeter {
+    current: Option<PassCount>,
+    sent_before: u64,
+    received_before: u64,
+}
+
+/// What was seen of one pass.
+#[derive(Debug)]
+struct PassCount {
+    schedule: Schedule,
+    pass: u32,
+    span: Option<(u64, u64)>,
+    received: u64,
+}
+
+impl PassCount {
+    fn new(schedule: Schedule, pass: u32) -> Self {
+        Self { schedule, pass, span: None, received: 0 }
+    }
+
+    fn sent(&self) -> u64 {
+        self.span.map_or(0, |(first, highest)| highest - first + 1)
+    }
+}
+
+impl LossMeter {
+    /// The sender announced how it sends, and which pass.
+    pub fn on_announcement(&mut self, schedule: Schedule, pass: u32, pass_ended: bool) {
+        if self.current.as_ref().is_none_or(|count| count.schedule != schedule || count.pass != pass) {
+            self.start_pass(schedule, pass);
+        }
+        if pass_ended
+            && let Some(count) = &mut self.current
+            && let Some((_, highest)) = &mut count.span
+        {
+            *highest = count.schedule.len() - 1;
+        }
+    }
+
+    /// A symbol came, useful or not.
+    pub fn on_symbol(&mut self, id: SymbolId) {
+        let Some(count) = &mut self.current else { return };
+        let Some(position) = count.schedule.position(id, count.pass) else { return };
+        let Some((first, highest)) = &mut count.span else {
+            count.span = Some((position, position));
+            count.received = 1;
+            return;
+        };
+        if position + count.schedule.len() / 2 < *highest {
+            // Far back: a new pass whose announcement was lost.
+            let (schedule, pass) = (count.schedule, count.pass);
+            self.start_pass(schedule, pass.wrapping_add(1));
+            return self.on_symbol(id);
+        }
+        *first = position.min(*first);
+        *highest = position.max(*highest);
+        count.received += 1;
+    }
+
+    fn start_pass(&mut self, schedule: Schedule, pass: u32) {
+        if let Some(count) = self.current.replace(PassCount::new(schedule, pass)) {
+            self.sent_before += count.sent();
+            self.received_before += count.received;
+        }
+    }
+
+    /// Symbols that were sent and did not come; 0 while nothing is known.
+    pub fn lost(&self) -> u64 {
+        self.sent().saturating_sub(self.received())
+    }
+
+    /// Share of the symbols that did not come, from 0 to 1; `None` while nothing is known.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn loss(&self) -> Option<f64> {
+        (self.sent() > 0).then(|| self.lost() as f64 / self.sent() as f64)
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent_before + self.current.as_ref().map_or(0, PassCount::sent)
+    }
+
+    fn received(&self) -> u64 {
+        self.received_before + self.current.as_ref().map_or(0, |count| count.received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::Partition;
+
+    fn schedule() -> Schedule {
+        Schedule::new(Partition::new(8 * 1000, 8, 10).unwrap(), 3, 5, 5)
+    }
+
+    #[test]
+    fn counts_what_did_not_come() {
+        let mut meter = LossMeter::default();
+        assert_eq!(meter.loss(), None);
+        meter.on_announcement(schedule(), 0, false);
+        let symbols: Vec<_> = schedule().pass(0).collect();
+        for (index, id) in symbols.iter().enumerate() {
+            if index % 10 != 3 {
+                meter.on_symbol(*id);
+            }
+        }
+        assert_eq!(meter.lost(), 105);
+        assert!((meter.loss().unwrap() - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn counts_the_end_of_a_pass_only_when_told() {
+        let mut meter = LossMeter::default();
+        meter.on_announcement(schedule(), 0, false);
+        for id in schedule().pass(0).take(1000) {
+            meter.on_symbol(id);
+        }
+        assert_eq!(meter.lost(), 0);
+        meter.on_announcement(schedule(), 0, true);
+        assert_eq!(meter.lost(), 50);
+    }
+
+    #[test]
+    fn notices_a_new_pass_with_and_without_its_announcement() {
+        let mut meter = LossMeter::default();
+        meter.on_announcement(schedule(), 0, false);
+        for pass in 0..3 {
+            if pass == 1 {
+                meter.on_announcement(schedule(), 1, false);
+            }
+            schedule().pass(pass).for_each(|id| meter.on_symbol(id));
+        }
+        assert_eq!(meter.lost(), 0);
+        assert_eq!(meter.received(), 3 * schedule().len());
+    }
+}

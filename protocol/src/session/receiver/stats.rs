@@ -1,0 +1,34 @@
+//! What a receiver session counted.
+
+/// Counters of one receiver session; packets that were not used are counted by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets seen.
+    pub packets: u64,
+    /// Bytes of their UDP payloads.
+    pub bytes: u64,
+    /// Symbols that were kept.
+    pub symbols: u64,
+    /// Symbols that were repeats, or of blocks that needed no more.
+    pub surplus: u64,
+    /// Symbols that came before the manifest was accepted.
+    pub early: u64,
+    /// Packets of other sessions or of objects that are not ours.
+    pub foreign: u64,
+    /// Packets that break the wire format or do not fit the manifest.
+    pub malformed: u64,
+    /// FDT, manifest and announcement packets.
+    pub control: u64,
+    /// Manifests that were not accepted.
+    pub refused: u64,
+    /// Blocks whose hash matched.
+    pub verified_blocks: u32,
+    /// Of those, blocks that had losses and were decoded.
+    pub decoded_blocks: u32,
+    /// Of those, blocks that were found whole in staging at the start.
+    pub restored_blocks: u32,
+    /// Blocks that decoded to other content than the manifest promises: an alarm, somebody forged a symbol.
+    pub corrupt_blocks: u32,
+    /// Decodes that failed for a singular set of symbols.
+    pub singular_decodes: u32,
+}

@@ -1,0 +1,78 @@
+//! Policy `file`: the verified image gets its final name in one atomic step.
+
+use super::ApplyError;
+use crate::staging::Staging;
+use crate::state::sync_folder_of;
+use fleetcast_protocol::manifest::SignedManifest;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes copied at a time across file systems.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Puts the image that lies trimmed and synced in `staging` under the name `out`.
+///
+/// Within one file system that is a rename. Across two, the image is copied to a temporary name beside `out`, synced,
+/// compared and renamed: `out` never holds part of an image.
+pub fn place(staging: &Staging, manifest: &SignedManifest, out: &Path) -> Result<(), ApplyError> {
+    match fs::rename(staging.path(), out) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(staging.path(), manifest, out)?,
+        Err(source) => return Err(place_error("rename the image to", out)(source)),
+    }
+    sync_folder_of(out).map_err(place_error("sync the folder of", out))
+}
+
+fn place_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ApplyError + 'a {
+    move |source| ApplyError::Place { what, path: path.to_owned(), source }
+}
+
+fn copy(staged: &Path, manifest: &SignedManifest, out: &Path) -> Result<(), ApplyError> {
+    let temporary = temporary_beside(out);
+    let result = copy_and_rename(staged, manifest, &temporary, out);
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// A name in the same folder that says whose it is; one receiver holds the state folder, so names do not clash.
+fn temporary_beside(out: &Path) -> PathBuf {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    out.with_file_name(format!(".{name}.fleetcast-unverified"))
+}
+
+fn copy_and_rename(staged: &Path, manifest: &SignedManifest, temporary: &Path, out: &Path) -> Result<(), ApplyError> {
+    let write_error = |source| place_error("copy the image to", temporary)(source);
+    let mut source = File::open(staged).map_err(place_error("read", staged))?;
+    let mut target = File::create(temporary).map_err(write_error)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let count = source.read(&mut buffer).map_err(place_error("read", staged))?;
+        if count == 0 {
+            break;
+        }
+        target.write_all(&buffer[..count]).map_err(write_error)?;
+    }
+    target.sync_all().map_err(write_error)?;
+    if sha256_of(temporary).map_err(place_error("read back", temporary))? != manifest.manifest().image_sha256 {
+        return Err(ApplyError::Copy(out.to_owned()));
+    }
+    fs::rename(temporary, out).map_err(place_error("rename the image to", out))?;
+    fs::remove_file(staged).map_err(place_error("remove", staged))
+}
+
+fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = File::open(path)?;
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What happens to an image once it is verified: the second stage, a policy.
+//!
+//! The first stage ended with a whole, synced, verified staging file. A policy either finishes or changes nothing that
+//! matters: the final name always holds the old image or the new one.
+
+mod exec;
+mod file;
+
+use crate::staging::{Staging, StagingError};
+use crate::state::State;
+use fleetcast_protocol::manifest::SignedManifest;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use thiserror::Error;
+
+/// The policy asked for with `--apply`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Apply {
+    /// Keep the verified image in the state folder.
+    None,
+    /// Rename it to the final name.
+    File,
+    /// Run this shell command with the documented environment.
+    Exec(String),
+}
+
+impl Apply {
+    /// The policy's name in events.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::File => "file",
+            Self::Exec(_) => "exec",
+        }
+    }
+}
+
+impl FromStr for Apply {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "none" => Ok(Self::None),
+            None if text == "file" => Ok(Self::File),
+            Some(("exec", command)) if !command.trim().is_empty() => Ok(Self::Exec(command.to_owned())),
+            _ => Err(format!("there is no policy '{text}'; choose none, file or exec:COMMAND")),
+        }
+    }
+}
+
+/// Why a verified image was not applied. The image stays in staging.
+#[derive(Debug, Error)]
+pub enum ApplyError {
+    /// Staging failed.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// The image could not be put under its final name.
+    #[error("cannot {what} {path}: {source}; the verified image is still in the state folder")]
+    Place {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A copy to another file system has other content than what was verified.
+    #[error("the copy to {0} does not have the verified content; the medium may be failing")]
+    Copy(PathBuf),
+    /// The hook could not be started.
+    #[error("cannot run the hook '{command}': {source}")]
+    Spawn {
+        /// The command.
+        command: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The hook failed.
+    #[error("the hook '{command}' failed: {status}; the verified image is still in the state folder")]
+    Hook {
+        /// The command.
+        command: String,
+        /// Its exit status.
+        status: String,
+    },
+}
+
+/// Applies the verified image in `staging`, and returns where it is now, if it is still anywhere that we know of.
+pub fn apply(
+    policy: &Apply,
+    out: Option<&Path>,
+    manifest: &SignedManifest,
+    staging: &Staging,
+    state: &State,
+) -> Result<Option<PathBuf>, ApplyError> {
+    staging.trim()?;
+    let place = |path: PathBuf| file::place(staging, manifest, &path).map(|()| path);
+    match (policy, out) {
+        (Apply::None, _) => Ok(Some(place(state.verified_path())?)),
+        (Apply::File, Some(out)) => Ok(Some(place(out.to_owned())?)),
+        (Apply::File, None) => Ok(Some(place(PathBuf::from(&manifest.manifest().name))?)),
+        (Apply::Exec(command), Some(out)) => {
+            let path = place(out.to_owned())?;
+            exec::run(command, &path, manifest)?;
+            Ok(Some(path))
+        }
+        (Apply::Exec(command), None) => {
+            exec::run(command, staging.path(), manifest)?;
+            // The hook has taken what it wanted; commit removes the rest.
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line of `fleetcast-recv`.
+
+use crate::apply::Apply;
+use crate::receive::Options;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::keys::verifying_key_from_pem;
+use fleetcast_protocol::manifest::TrustStore;
+use fleetcast_protocol::sdp::SessionDescription;
+use fleetcast_protocol::units::parse_duration;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 environment (interface, permission, disk, state \
+folder in use), 4 refused (signature, product, hardware, rollback, expiry), 5 no progress for --timeout, \
+6 verification failed, 7 apply failed, 130 interrupted.";
+
+/// Receive a firmware image from a multicast session, verify it, and apply it.
+#[derive(Debug, Parser)]
+#[command(name = "fleetcast-recv", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive upgrades
+    Receive(ReceiveArgs),
+}
+
+/// Arguments of `receive`.
+#[derive(Debug, Args)]
+pub struct ReceiveArgs {
+    /// Session description that gives source, group and port (`fleetcast-send sdp` writes one)
+    #[arg(conflicts_with_all = ["source", "group", "port"])]
+    pub sdp: Option<PathBuf>,
+    /// The only address that may send; leave it out for any-source groups
+    #[arg(long)]
+    pub source: Option<IpAddr>,
+    /// Multicast group
+    #[arg(long, required_unless_present = "sdp")]
+    pub group: Option<IpAddr>,
+    /// UDP port of the group
+    #[arg(long, required_unless_present = "sdp")]
+    pub port: Option<u16>,
+    /// Interface to receive on
+    #[arg(long)]
+    pub interface: String,
+    /// Transport session id; any when not given
+    #[arg(long)]
+    pub tsi: Option<u32>,
+    /// Public key whose manifests count (SPKI PEM); may be given several times
+    #[arg(long, required = true)]
+    pub trust: Vec<PathBuf>,
+    /// This device's product
+    #[arg(long)]
+    pub product: String,
+    /// This device's hardware id
+    #[arg(long)]
+    pub hardware: String,
+    /// Folder for staging and for what is installed; one receiver at a time
+    #[arg(long)]
+    pub state: PathBuf,
+    /// Final name of the image [default: its name in the manifest, in the working folder]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// What to do with a verified image: none, file (rename it to --out) or exec:COMMAND
+    #[arg(long, default_value = "file")]
+    pub apply: Apply,
+    /// End after one upgrade
+    #[arg(long)]
+    pub once: bool,
+    /// With --once: longest time without progress, such as 60s
+    #[arg(long, value_parser = parse_duration, requires = "once")]
+    pub timeout: Option<Duration>,
+    /// Print one JSON object per event
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ReceiveArgs {
+    /// What `receive` needs; an error says which argument is wrong.
+    pub fn into_options(self) -> Result<Options> {
+        if self.apply == Apply::None && self.out.is_some() {
+            bail!("--out has no use with --apply none, which leaves the verified image in the state folder");
+        }
+        let (channel, sdp_tsi) = self.channel()?;
+        Ok(Options {
+            channel,
+            tsi: self.tsi.or(sdp_tsi),
+            interface: self.interface,
+            trust: read_trust(&self.trust)?,
+            product: self.product,
+            hardware: self.hardware,
+            state: self.state,
+            out: self.out,
+            apply: self.apply,
+            once: self.once,
+            timeout: self.timeout,
+            json: self.json,
+        })
+    }
+
+    /// The channel, and the TSI if the session description names one.
+    fn channel(&self) -> Result<(Channel, Option<u32>)> {
+        match (&self.sdp, self.group, self.port) {
+            (Some(path), _, _) => {
+                let description = read_sdp(path)?;
+                Ok((description.channel, description.tsi))
+            }
+            (None, Some(group), Some(port)) => Ok((Channel::new(self.source, group, port)?, None)),
+            _ => bail!("give a session description, or --group and --port"),
+        }
+    }
+}
+
+fn read_sdp(path: &Path) -> Result<SessionDescription> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    SessionDescription::parse(&text).with_context(|| path.display().to_string())
+}
+
+fn read_trust(paths: &[PathBuf]) -> Result<TrustStore> {
+    let mut trust = TrustStore::default();
+    for path in paths {
+        let pem = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        trust.add(verifying_key_from_pem(&pem).with_context(|| path.display().to_string())?);
+    }
+    Ok(trust)
+}

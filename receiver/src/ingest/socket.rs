@@ -1,0 +1,127 @@
+//! The receiving socket: bound to the group, joined on one interface, with room for bursts.
+
+use super::membership;
+use super::sockopt;
+use fleetcast_protocol::channel::Channel;
+use libc::c_int;
+use rustix::net::netdevice::name_to_index;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsFd;
+use thiserror::Error;
+
+/// What the socket asks for as its buffer; the kernel accounts packet overhead against it, so it books twice this.
+const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+
+/// An interface by name and index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Name, such as `eth0`.
+    pub name: String,
+    /// Index, which the kernel's requests use.
+    pub index: u32,
+}
+
+/// Why packets cannot be received.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// There is no such interface.
+    #[error("there is no interface '{name}' here ({source}); `ip link` lists them")]
+    NoInterface {
+        /// Name asked for.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The port cannot be bound.
+    #[error("cannot receive on {group} port {port}: {source}; is another program bound to it without SO_REUSEADDR?")]
+    Bind {
+        /// Group address.
+        group: IpAddr,
+        /// UDP port.
+        port: u16,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The membership was refused.
+    #[error("cannot join {channel} on {interface}: {source}; is the interface up, with an address and multicast on?")]
+    Join {
+        /// The channel, as people write it.
+        channel: String,
+        /// Interface name.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A socket option failed.
+    #[error("cannot set up the receiving socket: {0}")]
+    Setup(#[from] io::Error),
+}
+
+impl Interface {
+    /// Looks an interface up by name.
+    pub fn by_name(name: &str) -> Result<Self, SocketError> {
+        match name_to_index_of(name) {
+            Ok(index) => Ok(Self { name: name.to_owned(), index }),
+            Err(source) => Err(SocketError::NoInterface { name: name.to_owned(), source }),
+        }
+    }
+}
+
+fn name_to_index_of(name: &str) -> io::Result<u32> {
+    let any_socket = UdpSocket::bind("0.0.0.0:0").or_else(|_| UdpSocket::bind("[::]:0"))?;
+    Ok(name_to_index(any_socket.as_fd(), name)?)
+}
+
+/// A receiving socket and what the kernel granted it.
+#[derive(Debug)]
+pub struct Joined {
+    /// The socket, non-blocking.
+    pub socket: UdpSocket,
+    /// Whether super-packets are received.
+    pub gro: bool,
+    /// Bytes that the kernel queues, packet overhead included.
+    pub receive_buffer_bytes: usize,
+}
+
+/// Opens a socket that receives `channel` on `interface`.
+pub fn open(channel: &Channel, interface: &Interface) -> Result<Joined, SocketError> {
+    let domain = if channel.group.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    // Several receivers on one host may share a group; the state folder's lock keeps them apart where it matters.
+    socket.set_reuse_address(true)?;
+    if channel.group.is_ipv4() {
+        socket.set_multicast_all_v4(false)?;
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_multicast_all_v6(false)?;
+    }
+    enlarge_receive_buffer(&socket)?;
+    // Both are a convenience of newer kernels: without them datagrams come one by one, and drops are not counted.
+    let gro = sockopt::set(socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, &1).is_ok();
+    let _ = sockopt::set::<c_int>(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &1);
+    let address = match channel.group {
+        IpAddr::V4(group) => SocketAddr::from((group, channel.port)),
+        IpAddr::V6(group) => SocketAddrV6::new(group, channel.port, 0, interface.index).into(),
+    };
+    let bind_error = |source| SocketError::Bind { group: channel.group, port: channel.port, source };
+    socket.bind(&address.into()).map_err(bind_error)?;
+    membership::join(socket.as_fd(), channel, interface.index).map_err(|source| SocketError::Join {
+        channel: channel.to_string(),
+        interface: interface.name.clone(),
+        source,
+    })?;
+    socket.set_nonblocking(true)?;
+    let receive_buffer_bytes = socket.recv_buffer_size()?;
+    Ok(Joined { socket: socket.into(), gro, receive_buffer_bytes })
+}
+
+/// Asks for the buffer beyond rmem_max where the process may, else for as much as it gets.
+fn enlarge_receive_buffer(socket: &Socket) -> io::Result<()> {
+    let wanted = c_int::try_from(RECEIVE_BUFFER_BYTES).unwrap_or(c_int::MAX);
+    if sockopt::set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &wanted).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    }
+    Ok(())
+}

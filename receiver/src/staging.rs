@@ -1,0 +1,240 @@
+//! The staging area: one file in which the image comes together, symbol by symbol.
+//!
+//! Source symbols are written straight to their place and repair symbols to the holes (see
+//! [`StagingLayout`]), so the receiver's memory does not grow with the image. Nothing here has the image's final name.
+
+use fleetcast_protocol::partition::BlockRange;
+use fleetcast_protocol::session::receiver::{SPILL_ROWS, StagingLayout, Store};
+use rustix::fs::{Advice, FallocateFlags};
+use sha2::{Digest, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Bytes read at a time when the image is read back.
+const READ_BACK_BYTES: usize = 1 << 20;
+
+/// Why staging failed.
+#[derive(Debug, Error)]
+pub enum StagingError {
+    /// There is not enough room.
+    #[error(
+        "no room for {need} bytes of staging at {path}: {source}; free some space, or give another folder with --state"
+    )]
+    Full {
+        /// The staging file.
+        path: PathBuf,
+        /// Bytes needed.
+        need: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {what} the staging file {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The staging file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// An open staging area. Reads and writes go to given offsets, so threads share it.
+#[derive(Debug)]
+pub struct Staging {
+    file: File,
+    path: PathBuf,
+    layout: StagingLayout,
+}
+
+impl Staging {
+    /// Opens the staging file at `path`, or makes it, with its room reserved. What it holds already is kept.
+    pub fn open(path: &Path, layout: StagingLayout) -> Result<Self, StagingError> {
+        let error = |source| StagingError::Io { what: "open", path: path.to_owned(), source };
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(error)?;
+        let staging = Self { file, path: path.to_owned(), layout };
+        staging.reserve()?;
+        Ok(staging)
+    }
+
+    /// Reserves the whole area now, so that a full disk is found before the first symbol and not at the last.
+    fn reserve(&self) -> Result<(), StagingError> {
+        let need = self.layout.len();
+        let reserved = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, need) {
+            // Some file systems cannot reserve; then the file is sparse and a full disk shows when it is written.
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            other => other,
+        };
+        let result = reserved.map_err(io::Error::from).and_then(|()| self.file.set_len(need));
+        result.map_err(|source| StagingError::Full { path: self.path.clone(), need, source })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it is laid out.
+    pub fn layout(&self) -> &StagingLayout {
+        &self.layout
+    }
+
+    fn error(&self, what: &'static str, source: io::Error) -> StagingError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StagingError::Full { path: self.path.clone(), need: self.layout.len(), source }
+            }
+            _ => StagingError::Io { what, path: self.path.clone(), source },
+        }
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<(), StagingError> {
+        self.file.read_exact_at(bytes, offset).map_err(|source| self.error("read", source))
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), StagingError> {
+        self.file.write_all_at(bytes, offset).map_err(|source| self.error("write", source))
+    }
+
+    /// Puts a symbol where the session wants it.
+    pub fn store(&self, store: &Store<'_>) -> Result<(), StagingError> {
+        let symbol_size = usize::from(self.layout.partition().symbol_size());
+        if let Some((from, to)) = store.relocate {
+            let mut symbol = vec![0; symbol_size];
+            self.read(&mut symbol, from)?;
+            self.write(&symbol, to)?;
+        }
+        self.write(store.symbol, store.offset)?;
+        match symbol_size.checked_sub(store.symbol.len()) {
+            None | Some(0) => Ok(()),
+            Some(padding) => self.write(&vec![0; padding], store.offset + store.symbol.len() as u64),
+        }
+    }
+
+    /// Reads all rows of `block`, its own and its spill rows, into `rows`, which is resized to fit.
+    pub fn read_rows(&self, block: &BlockRange, rows: &mut Vec<u8>) -> Result<(), StagingError> {
+        let block_len = block.shape.len();
+        rows.resize(block_len + SPILL_ROWS as usize * block.shape.symbol_size(), 0);
+        let (own, spill) = rows.split_at_mut(block_len);
+        self.read(own, block.offset)?;
+        self.read(spill, self.layout.spill_offset(block))
+    }
+
+    /// Reads the bytes of the image that lie in `block` into `bytes`, which is resized to fit.
+    pub fn read_block(&self, block: &BlockRange, bytes: &mut Vec<u8>) -> Result<(), StagingError> {
+        bytes.resize(block.len, 0);
+        self.read(bytes, block.offset)
+    }
+
+    /// Writes back the rows of `block` that were decoded.
+    pub fn write_rows(
+        &self,
+        block: &BlockRange,
+        rows: &[u8],
+        decoded: impl Iterator<Item = u32>,
+    ) -> Result<(), StagingError> {
+        let symbol_size = block.shape.symbol_size();
+        for row in decoded {
+            let start = row as usize * symbol_size;
+            self.write(&rows[start..start + symbol_size], self.layout.row_offset(block, row))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written durable.
+    pub fn sync(&self) -> Result<(), StagingError> {
+        self.file.sync_all().map_err(|source| self.error("sync", source))
+    }
+
+    /// Reads the image back, from the medium where the kernel lets go of its cache, and returns its SHA-256.
+    pub fn read_back(&self) -> Result<[u8; 32], StagingError> {
+        // Advice only: where the cache stays, the check is of the cache, as it is for any reader after us.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Sequential);
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; READ_BACK_BYTES];
+        let mut offset = 0;
+        let image_len = self.layout.partition().image_len();
+        while offset < image_len {
+            let left = usize::try_from(image_len - offset).unwrap_or(READ_BACK_BYTES);
+            let chunk = &mut buffer[..left.min(READ_BACK_BYTES)];
+            self.read(chunk, offset)?;
+            hash.update(&*chunk);
+            offset += chunk.len() as u64;
+        }
+        Ok(hash.finalize().into())
+    }
+
+    /// Cuts off padding and spill rows: the file is then the image and nothing else.
+    pub fn trim(&self) -> Result<(), StagingError> {
+        let image_len = self.layout.partition().image_len();
+        self.file.set_len(image_len).map_err(|source| self.error("trim", source))?;
+        self.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleetcast_protocol::partition::Partition;
+
+    fn staging(folder: &tempfile::TempDir) -> Staging {
+        let layout = StagingLayout::new(Partition::new(1000, 64, 2).unwrap());
+        Staging::open(&folder.path().join("staging"), layout).unwrap()
+    }
+
+    #[test]
+    fn keeps_what_was_there_and_reserves_the_whole_area() {
+        let folder = tempfile::tempdir().unwrap();
+        staging(&folder).store(&Store { relocate: None, offset: 64, symbol: &[7; 64] }).unwrap();
+        let staging = staging(&folder);
+        assert_eq!(std::fs::metadata(staging.path()).unwrap().len(), staging.layout().len());
+        let block = staging.layout().partition().block(0).unwrap();
+        let mut bytes = Vec::new();
+        staging.read_block(&block, &mut bytes).unwrap();
+        assert_eq!(bytes[64..128], [7; 64]);
+    }
+
+    #[test]
+    fn relocates_before_it_stores_and_pads_a_short_symbol() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = staging(&folder);
+        let block = staging.layout().partition().block(0).unwrap();
+        let spill = staging.layout().spill_offset(&block);
+        staging.store(&Store { relocate: None, offset: 128, symbol: &[1; 64] }).unwrap();
+        staging.store(&Store { relocate: Some((128, spill)), offset: 128, symbol: &[2; 10] }).unwrap();
+        let mut rows = Vec::new();
+        staging.read_rows(&block, &mut rows).unwrap();
+        assert_eq!(rows[128..138], [2; 10]);
+        assert_eq!(rows[138..192], [0; 54]);
+        assert_eq!(rows[block.shape.len()..][..64], [1; 64]);
+    }
+
+    #[test]
+    fn reads_back_the_image_and_not_its_padding() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = staging(&folder);
+        let image: Vec<u8> = (0..1000u32).map(|n| n.to_le_bytes()[0]).collect();
+        staging.write(&image, 0).unwrap();
+        staging.write(&[0xFF; 24], 1000).unwrap();
+        assert_eq!(staging.read_back().unwrap(), <[u8; 32]>::from(Sha256::digest(&image)));
+        staging.trim().unwrap();
+        assert_eq!(std::fs::read(staging.path()).unwrap(), image);
+    }
+
+    #[test]
+    fn says_where_there_is_no_room() {
+        let layout = StagingLayout::new(Partition::new(1000, 64, 2).unwrap());
+        let error = Staging::open(Path::new("/nonexistent/staging"), layout).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/staging"), "{error}");
+        let huge = StagingLayout::new(Partition::plan(900_000_000_000, 65_528, 2000).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        if let Err(error) = Staging::open(&folder.path().join("staging"), huge) {
+            assert!(error.to_string().contains("--state"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The command line of `fleetcast-send`.
+
+use crate::rate::RateLayer;
+use crate::{seal, send};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::keys::verifying_key_from_pem;
+use fleetcast_protocol::manifest::TrustStore;
+use fleetcast_protocol::partition::{DEFAULT_BLOCK_SYMBOLS, DEFAULT_SYMBOL_SIZE, MAX_BLOCKS};
+use fleetcast_protocol::sdp::SessionDescription;
+use fleetcast_protocol::session::{DEFAULT_WINDOW_BLOCKS, Profile, RepairShare};
+use fleetcast_protocol::units::{UnitError, parse_permyriad, parse_rate_bps};
+use std::fs;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 environment (interface, permission, disk), \
+4 not trusted, 6 the image is not what the manifest says, 130 interrupted.";
+
+/// Push one firmware image to a whole fleet over multicast.
+#[derive(Debug, Parser)]
+#[command(name = "fleetcast-send", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a release key: OUT.key stays where releases are made, OUT.pub goes to every receiver
+    Keygen(KeygenArgs),
+    /// Hash an image and sign its manifest
+    Seal(SealArgs),
+    /// Show what a manifest says and check its signature
+    Inspect(InspectArgs),
+    /// Send an image
+    Send(SendArgs),
+    /// Write a session description from which receivers start
+    Sdp(SdpArgs),
+}
+
+/// Arguments of `keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArgs {
+    /// Name of the two files, without .key and .pub
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `seal`.
+#[derive(Debug, Args)]
+pub struct SealArgs {
+    /// The image
+    pub image: PathBuf,
+    /// Release key (PKCS#8 PEM, Ed25519)
+    #[arg(long)]
+    pub key: PathBuf,
+    /// Product that the image is for
+    #[arg(long)]
+    pub product: String,
+    /// Hardware id that it runs on; may be given several times
+    #[arg(long, required = true)]
+    pub hardware: Vec<String>,
+    /// Version, for people
+    #[arg(long)]
+    pub version: String,
+    /// Release counter: devices never go back to a lower one
+    #[arg(long)]
+    pub sequence: u64,
+    /// Name of the image [default: the file's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where the manifest goes [default: IMAGE.fcm]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Bytes of a symbol, a multiple of 8; 1408 for plain Ethernet only, more for jumbo frames
+    #[arg(long, default_value_t = DEFAULT_SYMBOL_SIZE)]
+    pub symbol_size: u16,
+    /// Symbols of a source block to aim at
+    #[arg(long, default_value_t = DEFAULT_BLOCK_SYMBOLS)]
+    pub block_symbols: u32,
+    /// First second at which it may be installed, in seconds since 1970
+    #[arg(long, value_name = "UNIX_S")]
+    pub not_before: Option<u64>,
+    /// Second from which on it may no longer be installed, in seconds since 1970
+    #[arg(long, value_name = "UNIX_S")]
+    pub expires: Option<u64>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The manifest
+    pub manifest: PathBuf,
+    /// Public key that must have signed it (SPKI PEM); may be given several times
+    #[arg(long)]
+    pub trust: Vec<PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The image
+    pub image: PathBuf,
+    /// Its manifest [default: IMAGE.fcm]
+    #[arg(long)]
+    pub manifest: Option<PathBuf>,
+    /// Multicast group, source-specific (232/8, ff3x::/96) or any-source
+    #[arg(long)]
+    pub group: IpAddr,
+    /// UDP port of the group
+    #[arg(long)]
+    pub port: u16,
+    /// Interface to send on
+    #[arg(long)]
+    pub interface: String,
+    /// Source address [default: the interface's]
+    #[arg(long)]
+    pub source: Option<IpAddr>,
+    /// Bits a second, such as 100M: a hard ceiling
+    #[arg(long, value_parser = parse_rate_bps)]
+    pub rate: u64,
+    /// Which bits the rate counts: l1 (all that occupies the wire), l2 (frames) or ip
+    #[arg(long, default_value = "l1")]
+    pub rate_layer: RateLayer,
+    /// Planned repair, in percent of the source symbols; small blocks get more [default: 5%, with profile no-code 0%]
+    #[arg(long, value_parser = parse_repair)]
+    pub repair: Option<RepairShare>,
+    /// Passes over the image, or `forever`
+    #[arg(long, default_value = "1", value_parser = parse_passes)]
+    pub passes: Passes,
+    /// Blocks interleaved: more rides out longer outages; `all` for the whole image
+    #[arg(long, default_value_t = DEFAULT_WINDOW_BLOCKS.to_string())]
+    pub interleave: String,
+    /// Dialect: fleetcast, flute (RaptorQ, the Rust flute receiver) or no-code (receivers without FEC)
+    #[arg(long, default_value = "fleetcast")]
+    pub profile: Profile,
+    /// Transport session id [default: random]
+    #[arg(long)]
+    pub tsi: Option<u32>,
+    /// TTL or hop limit
+    #[arg(long, default_value_t = 16)]
+    pub ttl: u8,
+    /// DSCP, 0 to 63
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..64))]
+    pub dscp: u8,
+    /// Let receivers on this host hear it too
+    #[arg(long)]
+    pub loopback: bool,
+    /// Packets that may leave back to back [default: 250 µs of line time, at least 8 up to 1 Gbit/s]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub burst: Option<u64>,
+    /// How packets reach the kernel: auto, or mmsg
+    #[arg(long, default_value = "auto", value_parser = ["auto", "mmsg"])]
+    pub backend: String,
+    /// Worker threads that prepare packets [default: one less than processors, at least 1]
+    #[arg(long)]
+    pub workers: Option<NonZeroUsize>,
+    /// Print one JSON object per event
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How many passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passes(pub Option<u32>);
+
+/// Arguments of `sdp`.
+#[derive(Debug, Args)]
+pub struct SdpArgs {
+    /// Address that sends
+    #[arg(long)]
+    pub source: Option<IpAddr>,
+    /// Multicast group
+    #[arg(long)]
+    pub group: IpAddr,
+    /// UDP port of the group
+    #[arg(long)]
+    pub port: u16,
+    /// Name of the session
+    #[arg(long, default_value = "fleetcast")]
+    pub name: String,
+    /// Transport session id, when the sender is given one
+    #[arg(long)]
+    pub tsi: Option<u32>,
+    /// TTL
+    #[arg(long)]
+    pub ttl: Option<u8>,
+    /// Bits a second, such as 100M
+    #[arg(long, value_parser = parse_rate_bps)]
+    pub rate: Option<u64>,
+}
+
+fn parse_repair(text: &str) -> Result<RepairShare, UnitError> {
+    parse_permyriad(text).map(RepairShare::from_permyriad)
+}
+
+fn parse_passes(text: &str) -> Result<Passes, String> {
+    match text {
+        "forever" => Ok(Passes(None)),
+        _ => match text.parse() {
+            Ok(passes) if passes > 0 => Ok(Passes(Some(passes))),
+            _ => Err(format!("'{text}' is no number of passes; write 1 or more, or forever")),
+        },
+    }
+}
+
+impl SealArgs {
+    /// What `seal` needs.
+    pub fn into_options(self) -> seal::Options {
+        seal::Options {
+            image: self.image,
+            key: self.key,
+            out: self.out,
+            name: self.name,
+            product: self.product,
+            hardware: self.hardware,
+            version: self.version,
+            sequence: self.sequence,
+            symbol_size: self.symbol_size,
+            block_symbols: self.block_symbols,
+            not_before_unix_s: self.not_before,
+            expires_unix_s: self.expires,
+        }
+    }
+}
+
+impl InspectArgs {
+    /// The keys to check with, or `None` when none was given.
+    pub fn trust_store(&self) -> Result<Option<TrustStore>> {
+        let mut trust = TrustStore::default();
+        for path in &self.trust {
+            let pem = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            trust.add(verifying_key_from_pem(&pem).with_context(|| path.display().to_string())?);
+        }
+        Ok((!trust.is_empty()).then_some(trust))
+    }
+}
+
+impl SendArgs {
+    /// What `send` needs; an error says which argument is wrong.
+    pub fn into_options(self) -> Result<send::Options, String> {
+        let window_blocks = match self.interleave.as_str() {
+            "all" => MAX_BLOCKS,
+            text => text
+                .parse()
+                .ok()
+                .filter(|blocks| (1..=MAX_BLOCKS).contains(blocks))
+                .ok_or_else(|| format!("'{text}' is no number of blocks from 1 to {MAX_BLOCKS}; or write all"))?,
+        };
+        let default_repair = match self.profile {
+            Profile::NoCode => RepairShare::NONE,
+            Profile::Fleetcast | Profile::Flute => RepairShare::from_permyriad(500),
+        };
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let default_manifest = || {
+            let mut name = self.image.as_os_str().to_owned();
+            name.push(".fcm");
+            PathBuf::from(name)
+        };
+        Ok(send::Options {
+            manifest: self.manifest.unwrap_or_else(default_manifest),
+            image: self.image,
+            group: self.group,
+            port: self.port,
+            interface: self.interface,
+            source: self.source,
+            rate_bps: self.rate,
+            rate_layer: self.rate_layer,
+            repair: self.repair.unwrap_or(default_repair),
+            passes: self.passes.0,
+            window_blocks,
+            profile: self.profile,
+            tsi: self.tsi,
+            ttl: self.ttl,
+            dscp: self.dscp,
+            loopback: self.loopback,
+            burst: self.burst,
+            workers: self.workers.map_or(processors.saturating_sub(1).max(1), NonZeroUsize::get),
+            json: self.json,
+        })
+    }
+}
+
+impl SdpArgs {
+    /// The session description; `session_id` makes it unique.
+    pub fn into_description(self, session_id: u64) -> Result<SessionDescription> {
+        Ok(SessionDescription {
+            channel: Channel::new(self.source, self.group, self.port)?,
+            tsi: self.tsi,
+            name: self.name,
+            ttl: self.ttl,
+            rate_kbit_s: self.rate.map(|rate_bps| rate_bps.div_ceil(1000)),
+            session_id,
+            session_version: session_id,
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! The planner: polls the session for packets, groups them into slots, and dates every slot.
+
+use super::job::{Job, JobPacket};
+use crate::rate::{Cost, time_of};
+use crate::transmit::Slot;
+use fleetcast_protocol::session::SymbolId;
+use fleetcast_protocol::session::sender::{Outgoing, Poll, SenderError, SenderSession, SymbolWriter};
+use std::time::Duration;
+
+/// How slots and jobs are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Packets of a slot at most: what may leave in one burst, and what the backend takes.
+    pub slot_packets: usize,
+    /// Slots of a job that computes repair, at most.
+    pub job_slots: usize,
+}
+
+/// Plans a session's packets.
+#[derive(Debug)]
+pub struct Planner {
+    session: SenderSession,
+    writer: SymbolWriter,
+    cost: Cost,
+    rate_bps: u64,
+    shape: Shape,
+    sequence: u64,
+    /// When the schedule last started afresh, and the bits planned since: dates are exact, with no sum of roundings.
+    base: Duration,
+    bits: u64,
+    /// The packet that did not fit the last job.
+    held: Option<Outgoing>,
+    /// Blocks whose hash the workers were asked to check.
+    checked_blocks: u16,
+}
+
+impl Planner {
+    /// Plans `session` at `rate_bps`, counted by `cost`.
+    pub fn new(session: SenderSession, cost: Cost, rate_bps: u64, shape: Shape) -> Self {
+        Self {
+            writer: session.writer(),
+            session,
+            cost,
+            rate_bps,
+            shape,
+            sequence: 0,
+            base: Duration::ZERO,
+            bits: 0,
+            held: None,
+            checked_blocks: 0,
+        }
+    }
+
+    /// The sequence number of the next job.
+    pub fn next_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn now(&self) -> Duration {
+        self.base + time_of(self.bits, self.rate_bps)
+    }
+
+    /// The next job, in slots taken from `free`; `None` when the session is over or `free` gives none.
+    pub fn next_job(&mut self, mut free: impl FnMut() -> Option<Slot>) -> Result<Option<Job>, SenderError> {
+        let mut job = Job { sequence: self.sequence, slots: Vec::new(), packets: Vec::new(), new_blocks: Vec::new() };
+        while let Some(packet) = self.next_packet()? {
+            let is_repair = self.is_repair(&packet);
+            let fits = self.fits_last_slot(&mut job, &packet, is_repair);
+            if !fits && !self.may_grow(&job, is_repair) {
+                self.held = Some(packet);
+                break;
+            }
+            if !fits {
+                let Some(mut slot) = free() else { return Ok(None) };
+                slot.clear();
+                slot.at = self.now();
+                slot.duration = Duration::ZERO;
+                // A fresh slot takes any packet: its size is that of the largest.
+                let _ = slot.push(self.packet_len(&packet));
+                job.slots.push(slot);
+            }
+            self.add(&mut job, packet);
+        }
+        if job.packets.is_empty() {
+            return Ok(None);
+        }
+        self.sequence += 1;
+        Ok(Some(job))
+    }
+
+    /// The packet held back, or the session's next; pauses that the session wants move the schedule on.
+    fn next_packet(&mut self) -> Result<Option<Outgoing>, SenderError> {
+        if let Some(packet) = self.held.take() {
+            return Ok(Some(packet));
+        }
+        loop {
+            match self.session.poll(self.now())? {
+                Poll::Packet(packet) => return Ok(Some(packet)),
+                Poll::Wait(until) => (self.base, self.bits) = (until, 0),
+                Poll::Done => return Ok(None),
+            }
+        }
+    }
+
+    fn packet_len(&self, packet: &Outgoing) -> usize {
+        match packet {
+            Outgoing::Control(bytes) => bytes.len(),
+            Outgoing::Symbol { id, .. } => self.writer.packet_len(*id),
+        }
+    }
+
+    /// Makes room in the job's last slot if the packet may go there.
+    ///
+    /// Repair starts a slot of its own: computing a few rows of a block costs as much as computing all it needs.
+    fn fits_last_slot(&self, job: &mut Job, packet: &Outgoing, is_repair: bool) -> bool {
+        let Some(last) = job.packets.last() else { return false };
+        let same_kind = self.is_repair(&last.packet) == is_repair;
+        let (len, now) = (self.packet_len(packet), self.now());
+        job.slots.last_mut().is_some_and(|slot| {
+            // A pause that the session wanted separates slots.
+            let contiguous = slot.at + slot.duration == now;
+            same_kind && contiguous && slot.packets() < self.shape.slot_packets && slot.push(len).is_ok()
+        })
+    }
+
+    /// Jobs without repair are one slot, so that sending starts at once; jobs with repair take a whole section, because
+    /// a block's rows are computed together.
+    fn may_grow(&self, job: &Job, next_is_repair: bool) -> bool {
+        let has_repair = job.packets.first().is_some_and(|first| self.is_repair(&first.packet));
+        job.slots.is_empty() || (has_repair && next_is_repair && job.slots.len() < self.shape.job_slots)
+    }
+
+    fn is_repair(&self, packet: &Outgoing) -> bool {
+        let k = |id: &SymbolId| self.session.schedule().partition().k(id.sbn);
+        matches!(packet, Outgoing::Symbol { id, .. } if k(id).is_some_and(|k| id.esi >= k))
+    }
+
+    fn add(&mut self, job: &mut Job, packet: Outgoing) {
+        if let Outgoing::Symbol { id, .. } = &packet {
+            self.note_new_block(job, id.sbn);
+        }
+        self.bits += self.cost.bits(self.packet_len(&packet));
+        let now = self.now();
+        let slot = job.slots.len() - 1;
+        job.slots[slot].duration = now.saturating_sub(job.slots[slot].at);
+        job.packets.push(JobPacket { slot, packet });
+    }
+
+    /// In the first pass blocks come in rising order: the first symbol of each is when it must be checked.
+    fn note_new_block(&mut self, job: &mut Job, sbn: u8) {
+        if u16::from(sbn) >= self.checked_blocks {
+            job.new_blocks.push(sbn);
+            self.checked_blocks = u16::from(sbn) + 1;
+        }
+    }
+}

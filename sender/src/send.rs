@@ -1,0 +1,272 @@
+//! `send`: image → precompute → pace → transmit.
+
+use crate::image::{Image, ImageError};
+use crate::interface::{Interface, InterfaceError};
+use crate::pace::{self, PaceError, Pacer, burst_packets, monotonic_now};
+use crate::precompute::{self, Filler, Planner, PrecomputeError, Shape};
+use crate::rate::{Cost, RateLayer, time_of};
+use crate::report::Report;
+use crate::transmit::{self, Mmsg, SocketError, SocketOptions, Transmit};
+use fleetcast_protocol::channel::{Channel, ChannelError};
+use fleetcast_protocol::exit;
+use fleetcast_protocol::manifest::{ImageMismatch, ManifestError, SignedManifest, UnverifiedManifest};
+use fleetcast_protocol::session::sender::{SenderConfig, SenderError, SenderSession, SymbolWriter};
+use fleetcast_protocol::session::{Profile, RepairShare, SymbolId};
+use serde_json::json;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+
+/// Bytes of packets that one job computes repair for, at most: a whole section of the default window fits.
+const JOB_BYTES: usize = 4 << 20;
+/// Bytes of slots in all: two such jobs, and as much again of source symbols ahead of the pacer.
+const SLOT_BYTES: usize = 4 * JOB_BYTES;
+/// The largest control packet; slots take any packet.
+const MAX_CONTROL_PACKET: usize = 1500;
+
+/// What to send, where, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The image.
+    pub image: PathBuf,
+    /// Its manifest.
+    pub manifest: PathBuf,
+    /// Group address.
+    pub group: IpAddr,
+    /// UDP port of the group.
+    pub port: u16,
+    /// Interface name.
+    pub interface: String,
+    /// Source address; the interface's when not given.
+    pub source: Option<IpAddr>,
+    /// Rate in bits a second.
+    pub rate_bps: u64,
+    /// Which bits the rate counts.
+    pub rate_layer: RateLayer,
+    /// Planned repair.
+    pub repair: RepairShare,
+    /// Passes, or `None` for ever.
+    pub passes: Option<u32>,
+    /// Blocks interleaved.
+    pub window_blocks: u16,
+    /// Dialect.
+    pub profile: Profile,
+    /// Transport session id; random when not given.
+    pub tsi: Option<u32>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// DSCP.
+    pub dscp: u8,
+    /// Whether receivers on this host hear it too.
+    pub loopback: bool,
+    /// Packets in a burst, instead of the default.
+    pub burst: Option<u64>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Events as JSON.
+    pub json: bool,
+}
+
+/// Why a send did not end well.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The manifest cannot be read.
+    #[error("cannot read the manifest {path}: {source}; `fleetcast-send seal` makes one")]
+    ReadManifest {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is no manifest.
+    #[error("{path} is no manifest: {source}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// The image cannot be sent.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The group, source and port make no channel.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The interface cannot be used.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// The socket cannot be used.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The session cannot be started.
+    #[error(transparent)]
+    Session(#[from] SenderError),
+    /// The threads cannot be started.
+    #[error(transparent)]
+    Precompute(#[from] PrecomputeError),
+    /// Sending stopped.
+    #[error(transparent)]
+    Pace(#[from] PaceError),
+    /// There is no randomness for the TSI.
+    #[error("cannot get randomness for the TSI: {0}; give one with --tsi")]
+    Random(String),
+    /// SIGINT or SIGTERM.
+    #[error("interrupted; send again with the same manifest and receivers continue where they were")]
+    Interrupted,
+}
+
+impl SendError {
+    /// The exit code for this kind of failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Channel(_) | Self::Session(_) => exit::USAGE,
+            Self::ReadManifest { .. } | Self::Interface(_) | Self::Socket(_) => exit::ENVIRONMENT,
+            Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
+            Self::Image(_) => exit::ENVIRONMENT,
+            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(precompute::FillError::Image(_)))) => {
+                exit::VERIFICATION
+            }
+            Self::Pace(PaceError::Transmit(_)) => exit::ENVIRONMENT,
+            Self::Precompute(_) | Self::Pace(_) | Self::Random(_) => exit::UNEXPECTED,
+            Self::Interrupted => exit::INTERRUPTED,
+        }
+    }
+}
+
+/// Reads the manifest at `path`, without trusting it: receivers do that.
+pub fn read_manifest(path: &Path) -> Result<UnverifiedManifest, SendError> {
+    let bytes = fs::read(path).map_err(|source| SendError::ReadManifest { path: path.to_owned(), source })?;
+    SignedManifest::parse_unverified(&bytes).map_err(|source| SendError::Manifest { path: path.to_owned(), source })
+}
+
+/// Sends until the session is over or `stop` is set.
+pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
+    let manifest = read_manifest(&options.manifest)?;
+    let image = Image::open(&options.image)?;
+    check_length(&image, &manifest)?;
+    let interface = Interface::by_name(&options.interface)?;
+    let source = interface.source_for(options.group, options.source)?;
+    let channel = Channel::new(Some(source), options.group, options.port)?;
+    let tsi = options.profile.tsi(options.tsi.map_or_else(random_tsi, Ok)?);
+    let session = SenderSession::new(&session_config(options, tsi), &manifest)?;
+
+    let symbol_size = manifest.manifest().partition.symbol_size();
+    let packet_len = session.writer().packet_len(SymbolId { sbn: 0, esi: 0 });
+    interface.check_mtu(options.group, packet_len, symbol_size)?;
+    let socket = transmit::open(&socket_options(options, source), &interface)?;
+    let mut backend = Mmsg::new(socket, interface.max_super_packet_bytes(options.group));
+
+    let cost = Cost::new(options.rate_layer, options.group);
+    let packet_bits = cost.bits(packet_len);
+    let burst = burst_packets(options.rate_bps, packet_bits, options.burst);
+    let (shape, slots) = make_slots(&mut backend, packet_len, burst);
+    let planned = options.passes.map(|passes| session.schedule().len() * u64::from(passes));
+    let mut report = Report::new(options.json, planned);
+    report_start(&report, options, &channel, tsi, &session, &backend, &manifest);
+
+    let writer: SymbolWriter = session.writer();
+    let planner = Planner::new(session, cost, options.rate_bps, shape);
+    let filler = Filler::new(image, manifest, writer);
+    let mut pipeline = precompute::start(planner, filler, slots, options.workers)?;
+    // Some slots first: the first bursts must not wait for packets.
+    let started = Instant::now();
+    let mut pacer = Pacer::new(time_of(burst * packet_bits, options.rate_bps), monotonic_now())?;
+    let mut interrupted = false;
+    let result = pace::run(&mut pacer, &mut pipeline.filled, &pipeline.free, &mut backend, |stats| {
+        report.progress(stats, &cost);
+        interrupted = stop.load(Ordering::Relaxed);
+        !interrupted
+    });
+    let word = match (&result, interrupted) {
+        (Err(_), _) => "failed",
+        (Ok(()), true) => "interrupted",
+        (Ok(()), false) => "sent",
+    };
+    report.summary(word, pacer.stats(), &cost, started.elapsed());
+    result?;
+    if interrupted { Err(SendError::Interrupted) } else { Ok(()) }
+}
+
+/// The cheap half of comparing image and manifest; the blocks' hashes are compared while sending, ahead of each block.
+fn check_length(image: &Image, manifest: &UnverifiedManifest) -> Result<(), ImageError> {
+    let (found, expected) = (image.bytes().len() as u64, manifest.manifest().partition.image_len());
+    if found == expected { Ok(()) } else { Err(ImageMismatch::Length { found, expected }.into()) }
+}
+
+fn random_tsi() -> Result<u32, SendError> {
+    getrandom::u32().map_err(|error| SendError::Random(error.to_string()))
+}
+
+fn session_config(options: &Options, tsi: u32) -> SenderConfig {
+    SenderConfig {
+        profile: options.profile,
+        tsi,
+        passes: options.passes,
+        window_blocks: options.window_blocks,
+        repair: options.repair,
+        rate_bps: options.rate_bps,
+        start_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    }
+}
+
+fn socket_options(options: &Options, source: IpAddr) -> SocketOptions {
+    SocketOptions {
+        source,
+        group: options.group,
+        port: options.port,
+        ttl: options.ttl,
+        dscp: options.dscp,
+        loopback: options.loopback,
+    }
+}
+
+/// Slots no larger than a burst, and as many as [`SLOT_BYTES`] hold.
+fn make_slots(backend: &mut dyn Transmit, packet_len: usize, burst: u64) -> (Shape, Vec<transmit::Slot>) {
+    let limits = backend.limits();
+    let by_bytes = (limits.max_bytes / packet_len).max(1);
+    let burst = usize::try_from(burst).unwrap_or(usize::MAX);
+    let slot_packets = burst.min(limits.max_packets).min(by_bytes);
+    let slot_bytes = (slot_packets * packet_len).max(MAX_CONTROL_PACKET);
+    let job_slots = (JOB_BYTES / slot_bytes).max(1);
+    let count = (SLOT_BYTES / slot_bytes).max(4 * job_slots);
+    (Shape { slot_packets, job_slots }, backend.make_slots(count, slot_bytes))
+}
+
+fn report_start(
+    report: &Report,
+    options: &Options,
+    channel: &Channel,
+    tsi: u32,
+    session: &SenderSession,
+    backend: &dyn Transmit,
+    manifest: &UnverifiedManifest,
+) {
+    let content = manifest.manifest();
+    let (repair_large, repair_small) = session.schedule().repair_symbols();
+    let passes = options.passes.map_or("without end".to_owned(), |passes| format!("{passes} pass(es)"));
+    let text = format!(
+        "sending {} {} ({} bytes, {} blocks of {} symbols, {repair_large} repair symbols each) to {channel} on {}, \
+         {passes} at {} Mbit/s\nbackend {}",
+        content.name,
+        content.version,
+        content.partition.image_len(),
+        content.partition.blocks(),
+        content.partition.largest_k(),
+        options.interface,
+        options.rate_bps as f64 / 1e6,
+        backend.describe(),
+    );
+    let fields = json!({
+        "backend": backend.name(), "backend_detail": backend.describe(), "source": channel.source, "group": channel.group,
+        "port": channel.port, "interface": options.interface, "tsi": tsi, "profile": options.profile.to_string(),
+        "rate_bps": options.rate_bps, "passes": options.passes, "name": content.name, "version": content.version,
+        "sequence": content.sequence, "image_bytes": content.partition.image_len(), "blocks": content.partition.blocks(),
+        "symbol_bytes": content.partition.symbol_size(), "repair_symbols": [repair_large, repair_small],
+        "window_blocks": session.schedule().window_blocks(), "pass_packets": session.schedule().len(),
+    });
+    report.event("started", fields, &text);
+}
