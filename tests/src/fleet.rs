@@ -58,6 +58,8 @@ pub struct Fleet {
     pub channel: Channel,
     /// The key that signs releases, and that receivers trust.
     pub key: KeyPair,
+    /// The hardware id that the receivers give for theirs.
+    pub hardware: String,
     /// Removed with the fleet.
     pub scratch: Scratch,
 }
@@ -80,7 +82,7 @@ impl Fleet {
         let lab = Lab::new(&LabConfig { receivers, ..LabConfig::default() })?;
         let scratch = Scratch::new()?;
         let key = KeyPair::generate(&binaries, scratch.path(), "release")?;
-        Ok(Self { lab, binaries, channel, key, scratch })
+        Ok(Self { lab, binaries, channel, key, hardware: HARDWARE.into(), scratch })
     }
 
     /// A signed release of `len` pseudo-random bytes, different for each sequence.
@@ -108,27 +110,30 @@ impl Fleet {
         invocation.args(channel.options()).args(["--interface", INTERFACE, "--json"])
     }
 
-    /// `fleetcast-recv receive` at receiver `index`, that trusts the release key.
+    /// `fleetcast-recv receive` at receiver `index`, that trusts the release key and writes its device's file.
     pub fn receiver(&self, index: usize) -> Invocation {
-        self.receiver_without_channel(index)
-            .args(self.channel.options())
-            .args(["--trust".as_ref(), self.key.public.as_os_str()])
+        self.receiver_without_output(index).args(["--out".as_ref(), self.device(index).out.as_os_str()])
     }
 
-    /// The same without a channel and without trust, for the caller to add.
+    /// The same without `--out`.
+    pub fn receiver_without_output(&self, index: usize) -> Invocation {
+        let trust = ["--trust".as_ref(), self.key.public.as_os_str()];
+        self.bare_receiver(index).args(self.channel.options()).args(trust)
+    }
+
+    /// The same without a channel, trust and `--out`, for the caller to add.
     ///
     /// # Panics
     /// When the lab has no such receiver.
-    pub fn receiver_without_channel(&self, index: usize) -> Invocation {
+    pub fn bare_receiver(&self, index: usize) -> Invocation {
         let namespace = self.lab.receivers().get(index).expect("the fleet was made with its receivers");
-        let device = self.device(index);
         let mut command = namespace.command(&self.binaries.recv);
-        command.arg("receive").arg("--state").arg(device.state).arg("--out").arg(device.out);
+        command.arg("receive").arg("--state").arg(self.device(index).state);
         Invocation { name: format!("receiver {index}"), command }.args([
             "--product",
             PRODUCT,
             "--hardware",
-            HARDWARE,
+            &self.hardware,
             "--interface",
             INTERFACE,
             "--json",

@@ -13,6 +13,7 @@ use fleetcast_tests::scratch::Scratch;
 const USAGE: Option<i32> = Some(2);
 const ENVIRONMENT: Option<i32> = Some(3);
 const REFUSED: Option<i32> = Some(4);
+const VERIFICATION: Option<i32> = Some(6);
 
 struct Bench {
     binaries: Binaries,
@@ -125,13 +126,15 @@ fn an_image_that_changed_after_sealing_is_not_sent() {
     let bench = Bench::new();
     let key = bench.key("release");
     let release = Release::seal(&bench.binaries, bench.image(), &key, 1).unwrap();
-    let mut bytes = fs::read(&release.image).unwrap();
-    bytes.pop();
-    fs::write(&release.image, bytes).unwrap();
-    let mut command = Command::new(&bench.binaries.send);
-    command.arg("send").arg(&release.image).arg("--manifest").arg(&release.manifest);
-    command.args(["--group", "232.1.1.1", "--port", "5000", "--interface", "lo", "--rate", "1M"]);
-    let output = command.output().unwrap();
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("firmware.bin"), "{output:?}");
+    let sealed = fs::read(&release.image).unwrap();
+    let mut flipped = sealed.clone();
+    flipped[50_000] ^= 1;
+    for (changed, what) in [(&sealed[1..], "shorter"), (&flipped, "another byte")] {
+        fs::write(&release.image, changed).unwrap();
+        let mut command = Command::new(&bench.binaries.send);
+        command.arg("send").arg(&release.image).arg("--manifest").arg(&release.manifest);
+        command.args(["--group", "232.1.1.1", "--port", "5000", "--interface", "lo", "--rate", "1M"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), VERIFICATION, "{what}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
