@@ -22,9 +22,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Bytes of packets that one job computes repair for, at most: a whole section of the default window fits.
-const JOB_BYTES: usize = 4 << 20;
-/// Bytes of slots in all: two such jobs, and as much again of source symbols ahead of the pacer.
-const SLOT_BYTES: usize = 4 * JOB_BYTES;
+const REPAIR_JOB_BYTES: usize = 4 << 20;
+/// Bytes of source packets of one job, at most.
+const SOURCE_JOB_BYTES: usize = 256 << 10;
+/// Bytes of slots in all: two jobs of repair, and as much again of source symbols ahead of the pacer.
+const SLOT_BYTES: usize = 4 * REPAIR_JOB_BYTES;
 /// The largest control packet; slots take any packet.
 const MAX_CONTROL_PACKET: usize = 1500;
 
@@ -231,9 +233,10 @@ fn make_slots(backend: &mut dyn Transmit, packet_len: usize, burst: u64) -> (Sha
     let burst = usize::try_from(burst).unwrap_or(usize::MAX);
     let slot_packets = burst.min(limits.max_packets).min(by_bytes);
     let slot_bytes = (slot_packets * packet_len).max(MAX_CONTROL_PACKET);
-    let job_slots = (JOB_BYTES / slot_bytes).max(1);
-    let count = (SLOT_BYTES / slot_bytes).max(4 * job_slots);
-    (Shape { slot_packets, job_slots }, backend.make_slots(count, slot_bytes))
+    let repair_job_slots = (REPAIR_JOB_BYTES / slot_bytes).max(1);
+    let source_job_slots = (SOURCE_JOB_BYTES / slot_bytes).max(1);
+    let count = (SLOT_BYTES / slot_bytes).max(4 * repair_job_slots);
+    (Shape { slot_packets, repair_job_slots, source_job_slots }, backend.make_slots(count, slot_bytes))
 }
 
 fn report_start(

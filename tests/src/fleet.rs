@@ -103,7 +103,8 @@ impl Fleet {
 
     /// `fleetcast-send send` of a release; rate and repair are for the caller to add.
     pub fn sender(&self, release: &Release) -> Invocation {
-        let mut command = self.lab.sender().command(&self.binaries.send);
+        let mut command = self.lab.sender().command("nice");
+        command.args(["-n", "-15"]).arg(&self.binaries.send);
         command.arg("send").arg(&release.image).arg("--manifest").arg(&release.manifest);
         let invocation = Invocation { name: "the sender".into(), command };
         let channel = Channel { source: None, ..self.channel };

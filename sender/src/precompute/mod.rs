@@ -53,8 +53,8 @@ pub type Filled = Result<Job, PrecomputeError>;
 pub struct Pipeline {
     /// Filled jobs, in the order in which they are sent.
     pub filled: Ordered,
-    /// Takes slots back once they were sent.
-    pub free: Sender<Slot>,
+    /// Takes slots back once they were sent, several at a time: each hand-over may wake a thread.
+    pub free: Sender<Vec<Slot>>,
 }
 
 /// Starts the planner and `workers` workers on `slots`.
@@ -62,10 +62,8 @@ pub struct Pipeline {
 /// The threads end by themselves: when the session is over, or when the [`Pipeline`] is dropped.
 pub fn start(planner: Planner, filler: Filler, slots: Vec<Slot>, workers: usize) -> Result<Pipeline, PrecomputeError> {
     let (free_in, free_out) = unbounded();
-    for slot in slots {
-        // The receiver is right here.
-        let _ = free_in.send(slot);
-    }
+    // The receiver is right here.
+    let _ = free_in.send(slots);
     let (job_in, job_out) = bounded(workers * QUEUED_JOBS_PER_WORKER);
     let (filled_in, filled_out) = unbounded();
     let filler = Arc::new(filler);
@@ -77,9 +75,16 @@ pub fn start(planner: Planner, filler: Filler, slots: Vec<Slot>, workers: usize)
     Ok(Pipeline { filled: Ordered::new(filled_out), free: free_in })
 }
 
-fn plan(mut planner: Planner, free: &Receiver<Slot>, jobs: &Sender<Job>, filled: &Sender<(u64, Filled)>) {
+fn plan(mut planner: Planner, free: &Receiver<Vec<Slot>>, jobs: &Sender<Job>, filled: &Sender<(u64, Filled)>) {
+    let mut at_hand = Vec::new();
     // Waiting for a free slot is what keeps the planner from running ahead; no sender left means that nobody listens.
-    while let Some(job) = planner.next_job(|| free.recv().ok()).transpose() {
+    let mut take_slot = || {
+        while at_hand.is_empty() {
+            at_hand = free.recv().ok()?;
+        }
+        at_hand.pop()
+    };
+    while let Some(job) = planner.next_job(&mut take_slot).transpose() {
         let sent = match job {
             Ok(job) => jobs.send(job).is_ok(),
             Err(error) => {

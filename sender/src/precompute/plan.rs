@@ -13,7 +13,9 @@ pub struct Shape {
     /// Packets of a slot at most: what may leave in one burst, and what the backend takes.
     pub slot_packets: usize,
     /// Slots of a job that computes repair, at most.
-    pub job_slots: usize,
+    pub repair_job_slots: usize,
+    /// Slots of a job of source symbols, at most.
+    pub source_job_slots: usize,
 }
 
 /// Plans a session's packets.
@@ -123,11 +125,17 @@ impl Planner {
         })
     }
 
-    /// Jobs without repair are one slot, so that sending starts at once; jobs with repair take a whole section, because
-    /// a block's rows are computed together.
+    /// Whether the job may take one more slot, for a packet of this kind.
+    ///
+    /// A job of repair takes a whole section, because a block's rows are computed together. A job of source symbols
+    /// starts at one slot, so that sending starts at once, and grows with each: handing a job from thread to thread
+    /// costs more than filling a slot.
     fn may_grow(&self, job: &Job, next_is_repair: bool) -> bool {
-        let has_repair = job.packets.first().is_some_and(|first| self.is_repair(&first.packet));
-        job.slots.is_empty() || (has_repair && next_is_repair && job.slots.len() < self.shape.job_slots)
+        let Some(first) = job.packets.first() else { return true };
+        let has_repair = self.is_repair(&first.packet);
+        let ramp = usize::try_from(job.sequence).unwrap_or(usize::MAX).saturating_add(1);
+        let most = if has_repair { self.shape.repair_job_slots } else { self.shape.source_job_slots.min(ramp) };
+        has_repair == next_is_repair && job.slots.len() < most
     }
 
     fn is_repair(&self, packet: &Outgoing) -> bool {
