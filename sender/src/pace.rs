@@ -250,8 +250,9 @@ mod tests {
     fn a_burst_ends_at_a_pause_and_at_its_length() {
         let ms = Duration::from_millis;
         let slot = |at, duration| {
-            let mut slot = Slot::new_for_test(at, duration);
+            let mut slot = Slot::with_capacity(64);
             slot.push(1).unwrap();
+            (slot.at, slot.duration) = (at, duration);
             slot
         };
         let mut bursts = Bursts::default();

@@ -1,1 +1,210 @@
+//! The pipeline as a whole, without a network: what comes out is what the session planned, in order, whole, and dated.
 
+#![allow(clippy::cast_possible_truncation)]
+
+use super::*;
+use crate::image::{Image, ImageError};
+use crate::rate::{Cost, RateLayer, time_of};
+use fleetcast_fec::{BlockShape, Codec, RepairRow};
+use fleetcast_protocol::keys::signing_key_from_random;
+use fleetcast_protocol::manifest::{ImageHashes, Manifest, SignedManifest, UnverifiedManifest};
+use fleetcast_protocol::partition::Partition;
+use fleetcast_protocol::session::sender::{LEAD_IN_ROUNDS, ROUND_GAP, SenderConfig, SenderSession};
+use fleetcast_protocol::session::{Profile, RepairShare};
+use fleetcast_protocol::wire::{Packet, TOI_IMAGE};
+use std::fs;
+use std::time::Duration;
+
+const RATE_BPS: u64 = 10_000_000;
+const SYMBOL_SIZE: u16 = 64;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    bytes: Vec<u8>,
+    manifest: UnverifiedManifest,
+}
+
+fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..30_001u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(folder.path().join("image"), &bytes).unwrap();
+    let partition = Partition::new(bytes.len() as u64, SYMBOL_SIZE, 7).unwrap();
+    let hashes = ImageHashes::compute(&partition, &bytes).unwrap();
+    let manifest = Manifest {
+        name: "image".into(),
+        product: "p".into(),
+        hardware: vec!["h".into()],
+        version: "1".into(),
+        sequence: 1,
+        image_sha256: hashes.image_sha256,
+        partition,
+        block_sha256: hashes.block_sha256,
+        not_before_unix_s: None,
+        expires_unix_s: None,
+    };
+    let signed = SignedManifest::sign(&manifest, &signing_key_from_random(&[1; 32])).unwrap();
+    let manifest = SignedManifest::parse_unverified(signed.bytes()).unwrap();
+    Fixture { folder, bytes, manifest }
+}
+
+impl Fixture {
+    fn session(&self) -> SenderSession {
+        let config = SenderConfig {
+            profile: Profile::Fleetcast,
+            tsi: 1,
+            passes: Some(2),
+            window_blocks: 3,
+            repair: RepairShare::from_permyriad(1000),
+            rate_bps: RATE_BPS,
+            start_unix_s: 0,
+        };
+        SenderSession::new(&config, &self.manifest).unwrap()
+    }
+
+    fn image(&self) -> Image {
+        Image::open(&self.folder.path().join("image")).unwrap()
+    }
+
+    fn start(&self, image: Image, workers: usize) -> Pipeline {
+        let session = self.session();
+        let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
+        let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
+        let filler = Filler::new(image, self.manifest.clone(), session.writer());
+        let planner = Planner::new(session, cost, RATE_BPS, shape);
+        let slots = (0..16).map(|_| Slot::with_capacity(1500)).collect();
+        start(planner, filler, slots, workers).unwrap()
+    }
+
+    /// The symbol that a packet of the image must carry.
+    fn expected_symbol(&self, sbn: u8, esi: u32) -> Vec<u8> {
+        let range = self.manifest.manifest().partition.block(sbn).unwrap();
+        let mut block = self.bytes[range.offset as usize..][..range.len].to_vec();
+        block.resize(range.shape.len(), 0);
+        let symbol_size = usize::from(SYMBOL_SIZE);
+        if esi < range.shape.k() {
+            return block[esi as usize * symbol_size..][..symbol_size].to_vec();
+        }
+        let mut out = vec![0; symbol_size];
+        let shape = BlockShape::new(range.shape.k(), SYMBOL_SIZE).unwrap();
+        Codec::new().encode(shape, &block, &mut [RepairRow { esi, out: &mut out }]).unwrap();
+        out
+    }
+}
+
+/// Everything that the pipeline makes: (date, time on the wire, packets) of each slot.
+fn drain(mut pipeline: Pipeline) -> Result<Vec<(Duration, Duration, Vec<Vec<u8>>)>, PrecomputeError> {
+    let mut slots = Vec::new();
+    while let Some(job) = pipeline.filled.recv()? {
+        for mut slot in job.slots {
+            let packets = slot.packets_mut().map(|packet| packet.to_vec()).collect();
+            slots.push((slot.at, slot.duration, packets));
+            let _ = pipeline.free.send(vec![slot]);
+        }
+    }
+    Ok(slots)
+}
+
+#[test]
+fn makes_the_planned_packets_in_order_with_any_number_of_workers() {
+    let fixture = fixture();
+    let schedule = *fixture.session().schedule();
+    let expected: Vec<_> = schedule.pass(0).chain(schedule.pass(1)).collect();
+    for workers in [1, 3] {
+        let slots = drain(fixture.start(fixture.image(), workers)).unwrap();
+        assert!(slots.iter().all(|(_, _, packets)| (1..=5).contains(&packets.len())));
+        let symbols: Vec<_> = slots
+            .iter()
+            .flat_map(|(_, _, packets)| packets)
+            .map(|bytes| Packet::parse(bytes).unwrap())
+            .filter(|packet| packet.header.toi == TOI_IMAGE)
+            .collect();
+        assert_eq!(symbols.len(), expected.len());
+        for (packet, id) in symbols.iter().zip(&expected) {
+            let payload_id = packet.payload_id().unwrap();
+            assert_eq!((payload_id.sbn, payload_id.esi), (u32::from(id.sbn), id.esi));
+            assert!(packet.payload == fixture.expected_symbol(id.sbn, id.esi), "{id:?}");
+        }
+    }
+}
+
+#[test]
+fn dates_are_exact_and_pauses_are_kept() {
+    let fixture = fixture();
+    let slots = drain(fixture.start(fixture.image(), 2)).unwrap();
+    let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
+    // From the first symbol on there is no pause: dates are the sum of the bits before.
+    let is_symbol = |packet: &Vec<u8>| Packet::parse(packet).unwrap().header.toi == TOI_IMAGE;
+    let first = slots.iter().position(|(_, _, packets)| is_symbol(&packets[0])).unwrap();
+    assert!(slots[first].0 >= ROUND_GAP * LEAD_IN_ROUNDS);
+    let base = slots[first].0;
+    let mut bits = 0;
+    let mut checked = 0;
+    for (at, duration, packets) in &slots[first..] {
+        if *at != base + time_of(bits, RATE_BPS) {
+            break;
+        }
+        bits += packets.iter().map(|packet| cost.bits(packet.len())).sum::<u64>();
+        assert_eq!(*at + *duration, base + time_of(bits, RATE_BPS));
+        checked += packets.len();
+    }
+    let symbols = 2 * fixture.session().schedule().len();
+    assert!(checked as u64 >= symbols, "{checked} of {symbols} packets without a pause");
+    assert!(slots.windows(2).all(|pair| pair[1].0 >= pair[0].0 + pair[0].1));
+}
+
+#[test]
+fn an_image_that_is_not_the_manifest_s_stops_before_its_block_leaves() {
+    let fixture = fixture();
+    let mut other = fixture.bytes.clone();
+    // Block 3 is the first of the second window.
+    let offset = fixture.manifest.manifest().partition.block(3).unwrap().offset as usize;
+    other[offset] ^= 1;
+    fs::write(fixture.folder.path().join("image"), &other).unwrap();
+    let mut pipeline = fixture.start(fixture.image(), 1);
+    let mut sent = Vec::new();
+    let error = loop {
+        match pipeline.filled.recv() {
+            Ok(Some(mut job)) => {
+                for slot in &mut job.slots {
+                    sent.extend(slot.packets_mut().map(|packet| packet.to_vec()));
+                }
+                let _ = pipeline.free.send(job.slots);
+            }
+            Ok(None) => panic!("nothing was noticed"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("block 3"), "{error}");
+    let blocks = sent.iter().filter_map(|bytes| {
+        let packet = Packet::parse(bytes).unwrap();
+        (packet.header.toi == TOI_IMAGE).then(|| packet.payload_id().unwrap().sbn)
+    });
+    assert_eq!(blocks.max(), Some(2));
+}
+
+#[test]
+fn an_image_that_changes_while_it_is_sent_stops_the_send() {
+    let fixture = fixture();
+    let image = fixture.image();
+    let path = fixture.folder.path().join("image");
+    fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(40_000).unwrap();
+    let error = drain(fixture.start(image, 2)).unwrap_err();
+    assert!(matches!(error, PrecomputeError::Fill(FillError::Image(ImageError::Changed(_)))), "{error}");
+}
+
+#[test]
+fn dropping_the_pipeline_ends_its_threads() {
+    let fixture = fixture();
+    let mut pipeline = fixture.start(fixture.image(), 2);
+    assert!(pipeline.filled.recv().unwrap().is_some());
+    let free = pipeline.free.clone();
+    drop(pipeline);
+    // The planner holds the only receiver of free slots: when that is gone, so is the planner.
+    for _ in 0..500 {
+        if free.send(vec![Slot::with_capacity(1500)]).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the planner is still there");
+}

@@ -33,10 +33,10 @@ impl Slot {
         Self { memory, len: 0, packet_len: 0, packets: 0, at: Duration::ZERO, duration: Duration::ZERO }
     }
 
-    /// A small slot with a date.
+    /// A slot without a backend.
     #[cfg(test)]
-    pub(crate) fn new_for_test(at: Duration, duration: Duration) -> Self {
-        Self { at, duration, ..Self::new(vec![0; 64].into()) }
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self::new(vec![0; bytes].into())
     }
 
     /// Empties the slot.
