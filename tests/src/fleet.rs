@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::binaries::Binaries;
+use crate::command::run;
 use crate::lab::{INTERFACE, Lab, LabConfig, SENDER_V4, SENDER_V6};
 use crate::process::Process;
 use crate::release::{HARDWARE, KeyPair, PRODUCT, Release};
@@ -103,8 +104,14 @@ impl Fleet {
 
     /// `fleetcast-send send` of a release; rate and repair are for the caller to add.
     pub fn sender(&self, release: &Release) -> Invocation {
-        let mut command = self.lab.sender().command("nice");
-        command.args(["-n", "-15"]).arg(&self.binaries.send);
+        let mut command = match real_time() {
+            Some((program, args)) => {
+                let mut command = self.lab.sender().command(program);
+                command.args(args).arg(&self.binaries.send);
+                command
+            }
+            None => self.lab.sender().command(&self.binaries.send),
+        };
         command.arg("send").arg(&release.image).arg("--manifest").arg(&release.manifest);
         let invocation = Invocation { name: "the sender".into(), command };
         let channel = Channel { source: None, ..self.channel };
@@ -151,6 +158,15 @@ impl Fleet {
         }
         self.lab.await_all_joined(self.channel.group)
     }
+}
+
+/// How to start the sender at real-time priority, where the kernel lets us. It stands for a machine of its own, and here it
+/// shares two cores with every receiver's decoder: their time slices would show as its lateness. Only its first thread,
+/// which paces, gets the priority: threads that it starts are ordinary ones.
+fn real_time() -> Option<(&'static str, [&'static str; 3])> {
+    const PRIORITY: [&str; 3] = ["--reset-on-fork", "--rr", "10"];
+    run(Command::new("chrt").args(PRIORITY).arg("true")).ok()?;
+    Some(("chrt", PRIORITY))
 }
 
 /// A command line of one of the programs, to be run in a namespace of the lab.

@@ -152,7 +152,6 @@ fn send(config: &DemoConfig, fleet: &Fleet, release: &Release) -> Result<SenderR
             stderr: finished.stderr,
         });
     }
-    for e in &finished.events { eprintln!("{}", e.fields); }
     let after = fleet.lab.wire().counters()?;
     Ok(SenderReport::new(after.tx_bytes - before.tx_bytes, release.file_bytes, &finished))
 }

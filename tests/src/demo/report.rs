@@ -1,7 +1,7 @@
 //! What a run of the demo came to, as a table for people and as JSON lines for scripts.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -89,7 +89,7 @@ impl ReceiverReport {
             receiver: format!("r{index}"),
             loss: seen.loss,
             verified: seen.sha256.as_ref() == Some(&release.sha256),
-            seconds: verified_at.map(|at| at.saturating_duration_since(seen.start).as_secs_f64()),
+            seconds: verified_at.map(|at| to_millis(at.saturating_duration_since(seen.start))),
             symbols: count(finished, "summary", "symbols"),
             blocks: count(finished, "summary", "blocks"),
             decoded_blocks: count(finished, "summary", "decoded_blocks"),
@@ -172,6 +172,11 @@ impl fmt::Display for DemoReport {
         let equal = self.receivers.iter().filter(|receiver| receiver.verified).count();
         write!(f, "{equal} of {} receivers hold the image, SHA-256 {}", self.receivers.len(), self.sha256)
     }
+}
+
+/// In seconds, and no finer than the lab can tell.
+fn to_millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {
