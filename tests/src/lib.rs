@@ -10,6 +10,7 @@
 
 pub mod binaries;
 pub mod bridge;
+pub mod capture;
 pub mod command;
 pub mod demo;
 pub mod error;
