@@ -8,8 +8,8 @@
 pub mod announcement;
 mod cbor;
 pub mod channel;
-pub mod exit;
 pub mod fdt;
+pub mod hex;
 pub mod keys;
 pub mod manifest;
 pub mod object;
@@ -17,5 +17,4 @@ pub mod partition;
 pub mod policy;
 pub mod sdp;
 pub mod session;
-pub mod units;
 pub mod wire;

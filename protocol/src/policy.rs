@@ -6,6 +6,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::hex;
 use crate::manifest::SignedManifest;
 
 /// What the device has committed: the lowest release it may run.
@@ -89,8 +90,8 @@ pub enum Refusal {
     #[error(
         "the manifest has sequence {sequence} and digest {}, this device runs the same sequence with digest {}; \
          give every release its own sequence",
-        Hex(.found),
-        Hex(.floor)
+        hex::encode(.found),
+        hex::encode(.floor)
     )]
     SequenceReused {
         /// Sequence of both.
@@ -164,15 +165,6 @@ impl Device {
             Some(expires_unix_s) => Err(Refusal::Expired { expires_unix_s, now_unix_s }),
             None => Ok(false),
         }
-    }
-}
-
-/// A digest in hexadecimal.
-struct Hex<'a>(&'a [u8; 32]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

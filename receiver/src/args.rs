@@ -4,11 +4,10 @@ use crate::apply::Apply;
 use crate::receive::Options;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use fleetcast_cli::keys::read_trust;
+use fleetcast_cli::units::parse_duration;
 use fleetcast_protocol::channel::Channel;
-use fleetcast_protocol::keys::verifying_key_from_pem;
-use fleetcast_protocol::manifest::TrustStore;
 use fleetcast_protocol::sdp::SessionDescription;
-use fleetcast_protocol::units::parse_duration;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -123,13 +122,4 @@ impl ReceiveArgs {
 fn read_sdp(path: &Path) -> Result<SessionDescription> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     SessionDescription::parse(&text).with_context(|| path.display().to_string())
-}
-
-fn read_trust(paths: &[PathBuf]) -> Result<TrustStore> {
-    let mut trust = TrustStore::default();
-    for path in paths {
-        let pem = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        trust.add(verifying_key_from_pem(&pem).with_context(|| path.display().to_string())?);
-    }
-    Ok(trust)
 }

@@ -8,6 +8,7 @@
 //! | `staging` | the image as it comes together |
 //! | `verified` | the whole, verified image, with policy `none` |
 
+use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Floor;
 use rustix::fs::FlockOperation;
@@ -71,23 +72,10 @@ impl Installed {
             name: content.name.clone(),
             version: content.version.clone(),
             sequence: content.sequence,
-            manifest: hex(&manifest.digest()),
+            manifest: hex::encode(&manifest.digest()),
             applied_unix_s,
         }
     }
-}
-
-/// Bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn digest_from_hex(text: &str) -> Option<[u8; 32]> {
-    let bytes: Option<Vec<u8>> = (0..text.len())
-        .step_by(2)
-        .map(|at| text.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
-        .collect();
-    bytes?.try_into().ok()
 }
 
 /// A state folder that this process holds.
@@ -127,7 +115,7 @@ impl State {
     /// The rollback floor.
     pub fn floor(&self) -> Option<Floor> {
         let installed = self.installed.as_ref()?;
-        Some(Floor { sequence: installed.sequence, digest: digest_from_hex(&installed.manifest)? })
+        Some(Floor { sequence: installed.sequence, digest: hex::decode_sha256(&installed.manifest)? })
     }
 
     /// Where the image comes together.
@@ -192,7 +180,7 @@ fn read_installed(path: &Path) -> Result<Option<Installed>, StateError> {
         Err(source) => Err(io_error("read", path)(source)),
         Ok(bytes) => {
             let installed: Installed = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-            match digest_from_hex(&installed.manifest) {
+            match hex::decode_sha256(&installed.manifest) {
                 Some(_) => Ok(Some(installed)),
                 None => Err(damaged("'manifest' is no SHA-256 in hex".into())),
             }
@@ -237,7 +225,7 @@ mod tests {
             name: "fw".into(),
             version: "1".into(),
             sequence: 3,
-            manifest: hex(&[0xAB; 32]),
+            manifest: hex::encode(&[0xAB; 32]),
             applied_unix_s: 0,
         };
         let whole = serde_json::to_string(&record).unwrap();

@@ -2,16 +2,15 @@
 
 use crate::rate::RateLayer;
 use crate::{seal, send};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use fleetcast_cli::keys::{KeyFileError, read_trust};
+use fleetcast_cli::units::{UnitError, parse_permyriad, parse_rate_bps};
 use fleetcast_protocol::channel::Channel;
-use fleetcast_protocol::keys::verifying_key_from_pem;
 use fleetcast_protocol::manifest::TrustStore;
 use fleetcast_protocol::partition::{DEFAULT_BLOCK_SYMBOLS, DEFAULT_SYMBOL_SIZE, MAX_BLOCKS};
 use fleetcast_protocol::sdp::SessionDescription;
 use fleetcast_protocol::session::{DEFAULT_WINDOW_BLOCKS, Profile, RepairShare};
-use fleetcast_protocol::units::{UnitError, parse_permyriad, parse_rate_bps};
-use std::fs;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -234,13 +233,8 @@ impl SealArgs {
 
 impl InspectArgs {
     /// The keys to check with, or `None` when none was given.
-    pub fn trust_store(&self) -> Result<Option<TrustStore>> {
-        let mut trust = TrustStore::default();
-        for path in &self.trust {
-            let pem = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            trust.add(verifying_key_from_pem(&pem).with_context(|| path.display().to_string())?);
-        }
-        Ok((!trust.is_empty()).then_some(trust))
+    pub fn trust_store(&self) -> Result<Option<TrustStore>, KeyFileError> {
+        read_trust(&self.trust).map(|trust| (!trust.is_empty()).then_some(trust))
     }
 }
 
@@ -260,13 +254,8 @@ impl SendArgs {
             Profile::Fleetcast | Profile::Flute => RepairShare::from_permyriad(500),
         };
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let default_manifest = || {
-            let mut name = self.image.as_os_str().to_owned();
-            name.push(".fcm");
-            PathBuf::from(name)
-        };
         Ok(send::Options {
-            manifest: self.manifest.unwrap_or_else(default_manifest),
+            manifest: self.manifest.unwrap_or_else(|| seal::manifest_path(&self.image)),
             image: self.image,
             group: self.group,
             port: self.port,

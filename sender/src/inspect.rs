@@ -1,7 +1,8 @@
 //! `inspect`: what a manifest says, and whether a key has signed it.
 
 use crate::send::{SendError, read_manifest};
-use fleetcast_protocol::exit;
+use fleetcast_cli::exit;
+use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::{TrustError, TrustStore, UnverifiedManifest};
 use serde_json::json;
 use std::path::Path;
@@ -39,25 +40,21 @@ pub fn inspect(path: &Path, trust: Option<&TrustStore>, as_json: bool) -> Result
         None => false,
     };
     if as_json {
-        print_json(&manifest, verified)
+        print_json(&manifest, verified);
     } else {
-        print_text(&manifest, verified)
+        print_text(&manifest, verified);
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn print_json(manifest: &UnverifiedManifest, verified: bool) {
     let content = manifest.manifest();
     let partition = &content.partition;
-    let blocks: Vec<String> = content.block_sha256.iter().map(|hash| hex(hash)).collect();
+    let blocks: Vec<String> = content.block_sha256.iter().map(|hash| hex::encode(hash)).collect();
     let object = json!({
-        "verified": verified, "key_id": manifest.key_id().to_string(), "manifest": hex(&manifest.digest()),
+        "verified": verified, "key_id": manifest.key_id().to_string(), "manifest": hex::encode(&manifest.digest()),
         "name": content.name, "product": content.product, "hardware": content.hardware, "version": content.version,
-        "sequence": content.sequence, "image_bytes": partition.image_len(), "sha256": hex(&content.image_sha256),
+        "sequence": content.sequence, "image_bytes": partition.image_len(), "sha256": hex::encode(&content.image_sha256),
         "symbol_bytes": partition.symbol_size(), "blocks": partition.blocks(), "symbols": partition.total_symbols(),
         "not_before_unix_s": content.not_before_unix_s, "expires_unix_s": content.expires_unix_s,
         "block_sha256": blocks,
@@ -76,7 +73,7 @@ fn print_text(manifest: &UnverifiedManifest, verified: bool) {
     println!("hardware    {}", content.hardware.join(", "));
     println!("sequence    {}", content.sequence);
     println!("length      {} bytes", partition.image_len());
-    println!("SHA-256     {}", hex(&content.image_sha256));
+    println!("SHA-256     {}", hex::encode(&content.image_sha256));
     println!(
         "blocks      {} of up to {} symbols of {} bytes",
         partition.blocks(),
@@ -85,6 +82,6 @@ fn print_text(manifest: &UnverifiedManifest, verified: bool) {
     );
     println!("not before  {}", limit(content.not_before_unix_s));
     println!("expires     {}", limit(content.expires_unix_s));
-    println!("manifest    {}", hex(&manifest.digest()));
+    println!("manifest    {}", hex::encode(&manifest.digest()));
     println!("signature   {state}, key id {}", manifest.key_id());
 }

@@ -1,12 +1,14 @@
 //! `seal`: hashes an image, cuts it into blocks, and signs the manifest, where the release key is.
 
-use crate::image::Image;
-use anyhow::{Context, Result};
-use fleetcast_protocol::keys::signing_key_from_pem;
-use fleetcast_protocol::manifest::{ImageHashes, Manifest, SignedManifest};
-use fleetcast_protocol::partition::Partition;
+use crate::image::{Image, ImageError};
+use fleetcast_cli::exit;
+use fleetcast_protocol::keys::{KeyError, SigningKey, signing_key_from_pem};
+use fleetcast_protocol::manifest::{ImageHashes, Manifest, ManifestError, SignedManifest};
+use fleetcast_protocol::partition::{Partition, PartitionError};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use thiserror::Error;
 
 /// What goes into the manifest.
 #[derive(Debug, Clone)]
@@ -37,14 +39,70 @@ pub struct Options {
     pub expires_unix_s: Option<u64>,
 }
 
+/// Why an image was not sealed.
+#[derive(Debug, Error)]
+pub enum SealError {
+    /// The release key cannot be read.
+    #[error("cannot read the release key {path}: {source}; `fleetcast-send keygen` makes one")]
+    ReadKey {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is no release key.
+    #[error("{path}: {source}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// The image cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// It cannot be cut into blocks.
+    #[error("cannot seal {image}: {source}")]
+    Partition {
+        /// The image.
+        image: PathBuf,
+        /// Why.
+        source: PartitionError,
+    },
+    /// A field of the manifest cannot be as asked.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The file's name cannot be the image's.
+    #[error("{0} has no name in UTF-8; give one with --name")]
+    Name(PathBuf),
+    /// The manifest cannot be written.
+    #[error("cannot write the manifest {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl SealError {
+    /// The exit code for this kind of failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Key { .. } | Self::Partition { .. } | Self::Manifest(_) | Self::Name(_) => exit::USAGE,
+            Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) => exit::VERIFICATION,
+            Self::ReadKey { .. } | Self::Image(_) | Self::Write { .. } => exit::ENVIRONMENT,
+        }
+    }
+}
+
 /// Seals an image and returns where the manifest is.
-pub fn seal(options: &Options) -> Result<PathBuf> {
-    let pem = fs::read_to_string(&options.key)
-        .with_context(|| format!("cannot read the release key {}", options.key.display()))?;
-    let key = signing_key_from_pem(&pem).with_context(|| format!("{}", options.key.display()))?;
+pub fn seal(options: &Options) -> Result<PathBuf, SealError> {
+    let key = read_key(&options.key)?;
     let image = Image::open(&options.image)?;
-    let partition = Partition::plan(image.bytes().len() as u64, options.symbol_size, options.block_symbols)?;
-    let hashes = ImageHashes::compute(&partition, image.bytes())?;
+    let partition = Partition::plan(image.bytes().len() as u64, options.symbol_size, options.block_symbols)
+        .map_err(|source| SealError::Partition { image: options.image.clone(), source })?;
+    let hashes = ImageHashes::compute(&partition, image.bytes()).map_err(ImageError::from)?;
     image.check_unchanged()?;
     let manifest = Manifest {
         name: options.name.clone().map_or_else(|| file_name(&options.image), Ok)?,
@@ -60,16 +118,22 @@ pub fn seal(options: &Options) -> Result<PathBuf> {
     };
     let signed = SignedManifest::sign(&manifest, &key)?;
     let out = options.out.clone().unwrap_or_else(|| manifest_path(&options.image));
-    fs::write(&out, signed.bytes()).with_context(|| format!("cannot write {}", out.display()))?;
+    fs::write(&out, signed.bytes()).map_err(|source| SealError::Write { path: out.clone(), source })?;
     Ok(out)
 }
 
-fn file_name(image: &Path) -> Result<String> {
-    let name = image.file_name().and_then(|name| name.to_str());
-    name.map(str::to_owned).with_context(|| format!("{} has no name in UTF-8; give one with --name", image.display()))
+fn read_key(path: &Path) -> Result<SigningKey, SealError> {
+    let pem = fs::read_to_string(path).map_err(|source| SealError::ReadKey { path: path.to_owned(), source })?;
+    signing_key_from_pem(&pem).map_err(|source| SealError::Key { path: path.to_owned(), source })
 }
 
-fn manifest_path(image: &Path) -> PathBuf {
+fn file_name(image: &Path) -> Result<String, SealError> {
+    let name = image.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).ok_or_else(|| SealError::Name(image.to_owned()))
+}
+
+/// `IMAGE.fcm`: where the manifest of an image is unless something else is said.
+pub fn manifest_path(image: &Path) -> PathBuf {
     let mut name = image.as_os_str().to_owned();
     name.push(".fcm");
     name.into()

@@ -7,8 +7,8 @@ use crate::precompute::{self, Filler, Planner, PrecomputeError, Shape};
 use crate::rate::{Cost, RateLayer, time_of};
 use crate::report::Report;
 use crate::transmit::{self, Mmsg, SocketError, SocketOptions, Transmit};
+use fleetcast_cli::exit;
 use fleetcast_protocol::channel::{Channel, ChannelError};
-use fleetcast_protocol::exit;
 use fleetcast_protocol::manifest::{ImageMismatch, ManifestError, SignedManifest, UnverifiedManifest};
 use fleetcast_protocol::session::sender::{SenderConfig, SenderError, SenderSession, SymbolWriter};
 use fleetcast_protocol::session::{Profile, RepairShare, SymbolId};
@@ -18,7 +18,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Bytes of packets that one job computes repair for, at most: a whole section of the default window fits.
@@ -168,14 +168,12 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let (shape, slots) = make_slots(&mut backend, packet_len, burst);
     let planned = options.passes.map(|passes| session.schedule().len() * u64::from(passes));
     let mut report = Report::new(options.json, planned);
-    report_start(&report, options, &channel, tsi, &session, &backend, &manifest);
+    report_start(&mut report, options, &channel, tsi, &session, &backend, &manifest);
 
     let writer: SymbolWriter = session.writer();
     let planner = Planner::new(session, cost, options.rate_bps, shape);
     let filler = Filler::new(image, manifest, writer);
     let mut pipeline = precompute::start(planner, filler, slots, options.workers)?;
-    // Some slots first: the first bursts must not wait for packets.
-    let started = Instant::now();
     let mut pacer = Pacer::new(time_of(burst * packet_bits, options.rate_bps), monotonic_now())?;
     let mut interrupted = false;
     let result = pace::run(&mut pacer, &mut pipeline.filled, &pipeline.free, &mut backend, |stats| {
@@ -188,7 +186,7 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         (Ok(()), true) => "interrupted",
         (Ok(()), false) => "sent",
     };
-    report.summary(word, pacer.stats(), &cost, started.elapsed());
+    report.summary(word, pacer.stats(), &cost);
     result?;
     if interrupted { Err(SendError::Interrupted) } else { Ok(()) }
 }
@@ -240,7 +238,7 @@ fn make_slots(backend: &mut dyn Transmit, packet_len: usize, burst: u64) -> (Sha
 }
 
 fn report_start(
-    report: &Report,
+    report: &mut Report,
     options: &Options,
     channel: &Channel,
     tsi: u32,
@@ -271,5 +269,5 @@ fn report_start(
         "symbol_bytes": content.partition.symbol_size(), "repair_symbols": [repair_large, repair_small],
         "window_blocks": session.schedule().window_blocks(), "pass_packets": session.schedule().len(),
     });
-    report.event("started", fields, &text);
+    report.start(fields, &text);
 }

@@ -17,7 +17,7 @@
 //! Its standard output goes to the receiver's standard error, so that `--json` stays one event a line.
 
 use super::ApplyError;
-use crate::state::hex;
+use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -31,13 +31,13 @@ pub fn run(command: &str, image: &Path, manifest: &SignedManifest) -> Result<(),
         .args(["-c", command])
         .env("FLEETCAST_IMAGE", image)
         .env("FLEETCAST_LENGTH", content.partition.image_len().to_string())
-        .env("FLEETCAST_SHA256", hex(&content.image_sha256))
+        .env("FLEETCAST_SHA256", hex::encode(&content.image_sha256))
         .env("FLEETCAST_NAME", &content.name)
         .env("FLEETCAST_PRODUCT", &content.product)
         .env("FLEETCAST_HARDWARE", content.hardware.join(" "))
         .env("FLEETCAST_VERSION", &content.version)
         .env("FLEETCAST_SEQUENCE", content.sequence.to_string())
-        .env("FLEETCAST_MANIFEST", hex(&manifest.digest()))
+        .env("FLEETCAST_MANIFEST", hex::encode(&manifest.digest()))
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
         .status()

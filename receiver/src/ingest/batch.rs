@@ -8,6 +8,10 @@ use std::os::fd::AsRawFd;
 
 /// Messages taken with one system call.
 const MESSAGES: usize = 16;
+/// The same, as recvmmsg takes it.
+const MESSAGES_C: c_uint = 16;
+/// Both control messages carry an int.
+const VALUE_BYTES: c_uint = 4;
 /// Room for one message: the largest super-packet.
 const MESSAGE_BYTES: usize = 1 << 16;
 /// Room for control messages: UDP_GRO and SO_RXQ_OVFL carry an int each, with their headers; 8-byte words keep it aligned.
@@ -64,7 +68,7 @@ impl Batch {
             libc::recvmmsg(
                 socket.as_raw_fd(),
                 headers.as_mut_ptr(),
-                MESSAGES as c_uint,
+                MESSAGES_C,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -113,7 +117,7 @@ impl Control {
         // SAFETY: as above: not null, so it points to a whole header inside the buffer.
         while let Some(head) = unsafe { cmsg.as_ref() } {
             // SAFETY: `head` is a header inside the buffer, CMSG_LEN only computes.
-            let (data, least) = unsafe { (libc::CMSG_DATA(head), libc::CMSG_LEN(size_of::<c_int>() as c_uint)) };
+            let (data, least) = unsafe { (libc::CMSG_DATA(head), libc::CMSG_LEN(VALUE_BYTES)) };
             if head.cmsg_len >= least as usize {
                 // SAFETY: the message carries at least an int's bytes at `data`, which need not be aligned.
                 let value = unsafe { data.cast::<c_int>().read_unaligned() };

@@ -91,8 +91,11 @@ impl Fixture {
     }
 }
 
-/// Everything that the pipeline makes: (date, time on the wire, packets) of each slot.
-fn drain(mut pipeline: Pipeline) -> Result<Vec<(Duration, Duration, Vec<Vec<u8>>)>, PrecomputeError> {
+/// Date, time on the wire, and packets of a slot.
+type Dated = (Duration, Duration, Vec<Vec<u8>>);
+
+/// Everything that the pipeline makes.
+fn drain(mut pipeline: Pipeline) -> Result<Vec<Dated>, PrecomputeError> {
     let mut slots = Vec::new();
     while let Some(job) = pipeline.filled.recv()? {
         for mut slot in job.slots {

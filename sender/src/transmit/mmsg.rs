@@ -7,7 +7,7 @@ use super::{Slot, SlotLimits, Transmit};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr};
 use std::collections::VecDeque;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -138,7 +138,7 @@ fn send_messages(socket: &UdpSocket, messages: &[Message<'_>]) -> io::Result<usi
             write_segment_size(header, &mut controls[index], segment);
         }
     }
-    let count = messages.len() as c_uint;
+    let count = c_uint::try_from(messages.len()).map_err(io::Error::other)?;
     // SAFETY: `count` headers point to iovecs, payloads and control buffers that live until the call returns.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
@@ -146,7 +146,8 @@ fn send_messages(socket: &UdpSocket, messages: &[Message<'_>]) -> io::Result<usi
 
 /// Attaches UDP_SEGMENT to a message.
 fn write_segment_size(header: &mut msghdr, control: &mut [u64; CONTROL_WORDS], segment: u16) {
-    const VALUE_LEN: c_uint = size_of::<u16>() as c_uint;
+    /// UDP_SEGMENT is a u16.
+    const VALUE_LEN: c_uint = 2;
     header.msg_control = control.as_mut_ptr().cast::<c_void>();
     // SAFETY: CMSG_SPACE and CMSG_LEN only compute; the space for a u16 is 24 bytes or less, and `control` has 32.
     let (space, len) = unsafe { (libc::CMSG_SPACE(VALUE_LEN), libc::CMSG_LEN(VALUE_LEN)) };

@@ -1,0 +1,48 @@
+//! The receiver's loop: packets in, session, staging, checker, apply.
+
+mod error;
+mod run;
+
+pub use error::ReceiveError;
+
+use crate::apply::Apply;
+use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::manifest::TrustStore;
+use run::Run;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// What to receive, for whom, and what to do with it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the stream comes from.
+    pub channel: Channel,
+    /// Interface name.
+    pub interface: String,
+    /// Only this session, when given.
+    pub tsi: Option<u32>,
+    /// Whose manifests count.
+    pub trust: TrustStore,
+    /// This device's product id.
+    pub product: String,
+    /// This device's hardware id.
+    pub hardware: String,
+    /// State folder.
+    pub state: PathBuf,
+    /// Final name.
+    pub out: Option<PathBuf>,
+    /// What to do with a verified image.
+    pub apply: Apply,
+    /// Whether to end after one upgrade.
+    pub once: bool,
+    /// Longest time without progress, with `once`.
+    pub timeout: Option<Duration>,
+    /// Events as JSON.
+    pub json: bool,
+}
+
+/// Receives until the upgrade is done (with `once`), until `stop` is set, or until something fails.
+pub fn receive(options: &Options, stop: &AtomicBool) -> Result<(), ReceiveError> {
+    Run::start(options)?.run(stop)
+}

@@ -1,0 +1,273 @@
+//! One receiver while it runs.
+
+use super::{Options, ReceiveError};
+use crate::apply::{Apply, apply};
+use crate::checker::{Checked, Checker};
+use crate::ingest::{self, Batch, Interface, Joined};
+use crate::report::Report;
+use crate::staging::{Staging, StagingError};
+use crate::state::State;
+use fleetcast_cli::events::PROGRESS_INTERVAL;
+use fleetcast_protocol::hex;
+use fleetcast_protocol::manifest::SignedManifest;
+use fleetcast_protocol::policy::{Acceptance, Device};
+use fleetcast_protocol::session::receiver::{Action, ReceiverSession, StagingLayout};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// recvmmsg calls in a row before checks and time are looked at again.
+const BATCHES_PER_TURN: usize = 8;
+/// Longest sleep, so that a stop request and the time-out are seen.
+const MAX_SLEEP: Duration = Duration::from_millis(500);
+
+/// One receiver while it runs.
+pub struct Run<'o> {
+    options: &'o Options,
+    state: State,
+    joined: Joined,
+    session: ReceiverSession,
+    checker: Checker,
+    staging: Option<Arc<Staging>>,
+    report: Report,
+    started: Instant,
+    next_progress: Duration,
+    last_refusal: Option<String>,
+    dropped: u32,
+    /// Set when `once` is satisfied, to the word for the summary.
+    done: Option<&'static str>,
+}
+
+impl<'o> Run<'o> {
+    /// Takes the state folder and joins the channel.
+    pub fn start(options: &'o Options) -> Result<Self, ReceiveError> {
+        let state = State::open(&options.state)?;
+        let device = Device {
+            product: options.product.clone(),
+            hardware: options.hardware.clone(),
+            floor: state.floor(),
+            trusted_time_unix_s: Some(trusted_time_unix_s(&state)),
+        };
+        let interface = Interface::by_name(&options.interface)?;
+        let joined = ingest::open(&options.channel, &interface)?;
+        let report = Report::new(options.json);
+        report.joined(&options.channel, &interface, &joined);
+        Ok(Self {
+            options,
+            state,
+            joined,
+            session: ReceiverSession::new(options.trust.clone(), device, options.tsi),
+            checker: Checker::start()?,
+            staging: None,
+            report,
+            started: Instant::now(),
+            next_progress: PROGRESS_INTERVAL,
+            last_refusal: None,
+            dropped: 0,
+            done: None,
+        })
+    }
+
+    /// Turns until the upgrade is done, `stop` is set, or something fails; then says how it ended.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<(), ReceiveError> {
+        let result = self.turn_until_done(stop);
+        let word = match &result {
+            Ok(word) => word,
+            Err(error) => {
+                self.report.failed(error);
+                error.result()
+            }
+        };
+        self.report.summary(word, &self.session, self.now(), self.dropped);
+        result.map(|_| ())
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn turn_until_done(&mut self, stop: &AtomicBool) -> Result<&'static str, ReceiveError> {
+        let mut batch = Batch::default();
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return Err(ReceiveError::Interrupted);
+            }
+            self.wait()?;
+            self.take_packets(&mut batch)?;
+            self.take_checks()?;
+            self.take_time()?;
+            if let Some(word) = self.done {
+                return Ok(word);
+            }
+        }
+    }
+
+    /// Sleeps until packets, a check, or a deadline.
+    fn wait(&self) -> Result<(), ReceiveError> {
+        let now = self.now();
+        let deadline = self.session.poll_timeout().unwrap_or(Duration::MAX).min(self.next_progress);
+        let sleep = deadline.saturating_sub(now).min(MAX_SLEEP);
+        let timeout = Timespec {
+            tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(sleep.subsec_nanos()),
+        };
+        let wake = self.checker.wake();
+        let mut fds = [PollFd::new(&self.joined.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno).into()),
+        }
+    }
+
+    fn take_packets(&mut self, batch: &mut Batch) -> Result<(), ReceiveError> {
+        for _ in 0..BATCHES_PER_TURN {
+            let received = batch.receive(&self.joined.socket)?;
+            if received.messages == 0 {
+                break;
+            }
+            self.dropped = received.dropped.unwrap_or(self.dropped);
+            let now = self.now();
+            for datagram in batch.datagrams() {
+                if let (Some(store), Some(staging)) = (self.session.on_packet(now, datagram), &self.staging) {
+                    staging.store(&store)?;
+                }
+                self.take_actions()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_checks(&mut self) -> Result<(), ReceiveError> {
+        self.checker.clear_wake();
+        while let Some(Checked { generation, sbn, outcome }) = self.checker.poll() {
+            self.session.on_block(self.now(), generation, sbn, outcome?);
+        }
+        self.take_actions()
+    }
+
+    fn take_time(&mut self) -> Result<(), ReceiveError> {
+        let now = self.now();
+        self.session.on_timeout(now);
+        self.take_actions()?;
+        if now >= self.next_progress {
+            self.next_progress = now + PROGRESS_INTERVAL;
+            if self.staging.is_some() {
+                self.report.progress(&self.session, now);
+            }
+        }
+        let idle = now.saturating_sub(self.session.last_progress_at());
+        match self.options.timeout {
+            Some(timeout) if self.options.once && self.done.is_none() && idle >= timeout => {
+                Err(self.timed_out(timeout))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn timed_out(&mut self, timeout: Duration) -> ReceiveError {
+        let seconds = timeout.as_secs_f64();
+        match (self.session.manifest(), self.last_refusal.take()) {
+            (None, Some(reason)) => ReceiveError::Refused { seconds, reason },
+            (manifest, _) => ReceiveError::Timeout {
+                seconds,
+                state: match manifest {
+                    None => "no manifest came".to_owned(),
+                    Some(_) => format!("{} symbols are lacking", self.session.lacking_symbols()),
+                },
+                channel: self.options.channel.to_string(),
+            },
+        }
+    }
+
+    fn take_actions(&mut self) -> Result<(), ReceiveError> {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Begin { manifest, acceptance } => self.begin(&manifest, acceptance)?,
+                Action::AlreadyInstalled { manifest } => self.already_installed(&manifest),
+                Action::Refused { reason } => self.refused(&reason.to_string()),
+                Action::Check(check) => {
+                    if let Some(staging) = &self.staging {
+                        self.checker.submit(check, staging);
+                    }
+                }
+                Action::Complete => self.complete()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, reason: &str) {
+        self.report.refused(reason);
+        self.last_refusal = Some(reason.to_owned());
+    }
+
+    fn already_installed(&mut self, manifest: &SignedManifest) {
+        self.report.already_installed(manifest);
+        if self.options.once {
+            self.done = Some("installed");
+        }
+    }
+
+    /// Prepares staging for an accepted manifest; blocks that it holds from an earlier run are kept.
+    fn begin(&mut self, manifest: &SignedManifest, acceptance: Acceptance) -> Result<(), ReceiveError> {
+        let content = manifest.manifest();
+        let continued = self.state.continues(manifest);
+        if !continued {
+            self.state.begin_staging(manifest)?;
+        }
+        let staging = Arc::new(Staging::open(&self.state.staging_path(), StagingLayout::new(content.partition))?);
+        let whole = if continued { whole_blocks(&staging, manifest)? } else { Vec::new() };
+        self.report.accepted(manifest, acceptance, continued.then_some(whole.len()));
+        self.staging = Some(staging);
+        self.session.begin(whole);
+        Ok(())
+    }
+
+    /// Every block is verified: read the image back as a whole, apply it, and raise the floor.
+    fn complete(&mut self) -> Result<(), ReceiveError> {
+        let (Some(staging), Some(manifest)) = (self.staging.take(), self.session.manifest().cloned()) else {
+            return Ok(());
+        };
+        staging.sync()?;
+        let (found, expected) = (staging.read_back()?, manifest.manifest().image_sha256);
+        if found != expected {
+            return Err(ReceiveError::ReadBack { found: hex::encode(&found), expected: hex::encode(&expected) });
+        }
+        self.report.verified(&manifest, &self.session, self.now());
+        let policy = &self.options.apply;
+        let path = apply(policy, self.options.out.as_deref(), &manifest, &staging, &self.state)?;
+        if *policy != Apply::None {
+            self.state.commit(&manifest, unix_s())?;
+        }
+        self.report.applied(policy, path.as_deref());
+        if self.options.once {
+            self.done = Some(if *policy == Apply::None { "verified" } else { "applied" });
+        }
+        Ok(())
+    }
+}
+
+/// The blocks of an earlier run whose bytes in staging have the right hash. The hash decides, nothing else is trusted.
+fn whole_blocks(staging: &Staging, manifest: &SignedManifest) -> Result<Vec<u8>, StagingError> {
+    let content = manifest.manifest();
+    let mut bytes = Vec::new();
+    let mut whole = Vec::new();
+    for range in content.partition.iter() {
+        staging.read_block(&range, &mut bytes)?;
+        if content.block_matches(range.sbn, &bytes) {
+            whole.push(range.sbn);
+        }
+    }
+    Ok(whole)
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The clock, but never earlier than the last upgrade: a device without a battery starts in 1970.
+fn trusted_time_unix_s(state: &State) -> u64 {
+    unix_s().max(state.installed().map_or(0, |installed| installed.applied_unix_s))
+}
