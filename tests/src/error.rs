@@ -61,7 +61,7 @@ pub enum LabError {
         /// Why it failed.
         reason: String,
     },
-    /// SIGINT or SIGTERM arrived.
+    /// SIGHUP, SIGINT or SIGTERM arrived.
     #[error("interrupted")]
     Interrupted,
 }

@@ -4,17 +4,19 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
 use crate::LabError;
 
 static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on SIGINT and SIGTERM no longer kill this process but make every wait of the lab fail.
+/// From now on SIGHUP, SIGINT and SIGTERM no longer kill this process but make every wait of the lab fail.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn watch() -> io::Result<()> {
     let requested = REQUESTED.get_or_init(Arc::default);
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(requested))?;
     }
     Ok(())

@@ -65,6 +65,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_DIFFERS),
         Err(error) => {
+            // Ctrl-C reaches the tools that the lab runs as well: whatever failed then, it failed because of that.
+            let error = interrupt::check().err().unwrap_or(error);
             eprintln!("fleetcast-lab: {error}");
             ExitCode::from(match error {
                 LabError::Interrupted => EXIT_INTERRUPTED,
