@@ -4,6 +4,9 @@
 //! prints their ratio. One file a bench; each prints a [`report::Report`].
 
 mod codec;
+mod contest;
+mod cpu;
+mod goodput;
 mod heap;
 mod report;
 
@@ -31,11 +34,21 @@ enum Bench {
     /// For steady ratios run it with
     /// GLIBC_TUNABLES=glibc.malloc.trim_threshold=1000000000:glibc.malloc.mmap_threshold=1000000000.
     Codec(codec::Options),
+    /// fleetcast against UFTP, one receiver, unshaped: goodput, and the CPU time that it took.
+    ///
+    /// Needs root (for a lab of network namespaces), the Debian package uftp, and three times --bytes free in /dev/shm.
+    Goodput(goodput::Options),
+    /// fleetcast against UFTP, one receiver, at one rate: the CPU time of sender and receiver.
+    ///
+    /// Needs what goodput needs.
+    Cpu(cpu::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.bench {
         Bench::Codec(options) => codec::run(&options, arguments.json),
+        Bench::Goodput(options) => goodput::run(&options, arguments.json),
+        Bench::Cpu(options) => cpu::run(&options, arguments.json),
     }
 }

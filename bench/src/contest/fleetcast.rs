@@ -1,0 +1,65 @@
+//! fleetcast's transfers.
+
+use super::child::cpu_s_when_ended;
+use super::{Contest, Transfer};
+use anyhow::{Context, ensure};
+use fleetcast_tests::image;
+use fleetcast_tests::process::Finished;
+use serde_json::Value;
+use std::fs;
+use std::time::Duration;
+
+/// The receiver gives up after this long without progress: soon after a sender ended that was too fast for it.
+const IDLE_TIMEOUT: &str = "10s";
+const DRAIN: Duration = Duration::from_secs(30);
+
+impl Contest {
+    /// Has fleetcast send the image at `rate_bps` (bits of the wire) with its default of repair, in one pass.
+    pub fn fleetcast(&self, rate_bps: u64) -> anyhow::Result<Transfer> {
+        let device = self.fleet.device(0);
+        // A device that never saw the image. What is not there need not be removed.
+        let _ = fs::remove_dir_all(&device.state);
+        let _ = fs::remove_file(&device.out);
+        let receiver = self.fleet.receiver(0).args(["--once", "--timeout", IDLE_TIMEOUT]).spawn()?;
+        let mut receivers = [receiver];
+        self.fleet.await_joined(&mut receivers)?;
+        let [receiver] = receivers;
+
+        let patience = self.patience(Some(rate_bps));
+        let wire_before = self.fleet.lab.wire().counters()?.tx_bytes;
+        let sender = self.fleet.sender(&self.release).args(["--rate", &rate_bps.to_string()]).spawn()?;
+        let sender_cpu_s = cpu_s_when_ended(sender.pid(), patience).context("the sender")?;
+        let sent = sender.finish(DRAIN)?;
+        ensure!(sent.status.success(), "the sender failed ({}): {}", sent.status, sent.stderr);
+        let wire_bytes = self.fleet.lab.wire().counters()?.tx_bytes - wire_before;
+
+        let receiver_cpu_s = cpu_s_when_ended(receiver.pid(), patience).context("the receiver")?;
+        let received = receiver.finish(DRAIN)?;
+        let took = match (sent.event_at("started"), received.event_at("verified")) {
+            (Some(start), Some(end)) => Some(end.saturating_duration_since(start)),
+            _ => None,
+        };
+        let verified = image::sha256(&device.out).is_ok_and(|sha256| sha256 == self.release.sha256);
+        // Before the next contender has its turn: the RAM is its page cache too.
+        let _ = fs::remove_file(&device.out);
+        Ok(Transfer {
+            took,
+            image_bytes: self.release.file_bytes,
+            rate_bps: Some(rate_bps),
+            sent_bps: sent.event("summary").and_then(|summary| summary.get("rate_bps")).and_then(Value::as_f64),
+            wire_bytes,
+            sender_cpu_s,
+            receiver_cpu_s,
+            lost: lost(&received),
+            verified,
+        })
+    }
+}
+
+/// Packets that the receiver lacked: gaps in the schedule, or what its socket dropped when that is more (gaps before the
+/// first symbol cannot be seen), and symbols that came before it was ready for them.
+fn lost(received: &Finished) -> u64 {
+    let Some(summary) = received.event("summary") else { return 0 };
+    let count = |field: &str| summary.get(field).and_then(Value::as_u64).unwrap_or_default();
+    count("lost").max(count("socket_drops")) + count("early")
+}
