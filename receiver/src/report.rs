@@ -147,8 +147,14 @@ impl Report {
     /// The receiver failed. For people, the program's last line says why.
     pub fn failed(&self, error: &ReceiveError) {
         if self.events.is_json() {
-            self.events.tell("failed", json!({ "reason": error.to_string(), "exit_code": error.exit_code() }), "");
+            self.failed_and_goes_on(error);
         }
+    }
+
+    /// An upgrade failed, and the receiver waits for the next.
+    pub fn failed_and_goes_on(&self, error: &ReceiveError) {
+        let fields = json!({ "reason": error.to_string(), "exit_code": error.exit_code() });
+        self.events.tell("failed", fields, &format!("failed: {error}"));
     }
 
     /// The last event of a run: how it ended (one word), and what it cost.

@@ -4,17 +4,20 @@
 //! [`StagingLayout`]), so the receiver's memory does not grow with the image. Nothing here has the image's final name.
 
 use fleetcast_protocol::partition::BlockRange;
-use fleetcast_protocol::session::receiver::{SPILL_ROWS, StagingLayout, Store};
+use fleetcast_protocol::session::receiver::{SPILL_ROWS, StagingLayout};
 use rustix::fs::{Advice, FallocateFlags};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Bytes read at a time when the image is read back.
 const READ_BACK_BYTES: usize = 1 << 20;
+
+/// Symbols of one write at most: the kernel takes 1,024 pieces.
+const SYMBOLS_PER_WRITE: usize = 1024;
 
 /// Why staging failed.
 #[derive(Debug, Error)]
@@ -100,19 +103,58 @@ impl Staging {
         self.file.write_all_at(bytes, offset).map_err(|source| self.error("write", source))
     }
 
-    /// Puts a symbol where the session wants it.
-    pub fn store(&self, store: &Store<'_>) -> Result<(), StagingError> {
-        let symbol_size = usize::from(self.layout.partition().symbol_size());
-        if let Some((from, to)) = store.relocate {
-            let mut symbol = vec![0; symbol_size];
-            self.read(&mut symbol, from)?;
-            self.write(&symbol, to)?;
+    /// Copies a symbol from one row to another.
+    pub fn relocate(&self, from: u64, to: u64) -> Result<(), StagingError> {
+        let mut symbol = vec![0; self.symbol_size()];
+        self.read(&mut symbol, from)?;
+        self.write(&symbol, to)
+    }
+
+    /// Writes symbols to their places and empties `symbols`, in as few system calls as there are runs of neighbours.
+    pub fn store(&self, symbols: &mut Vec<(u64, &[u8])>) -> Result<(), StagingError> {
+        symbols.sort_unstable_by_key(|(offset, _)| *offset);
+        let symbol_size = self.symbol_size();
+        let neighbours = |(before, symbol): &(u64, &[u8]), (after, _): &(u64, &[u8])| {
+            symbol.len() == symbol_size && before + symbol_size as u64 == *after
+        };
+        for run in symbols.chunk_by(neighbours) {
+            for part in run.chunks(SYMBOLS_PER_WRITE) {
+                self.write_run(part)?;
+            }
         }
-        self.write(store.symbol, store.offset)?;
-        match symbol_size.checked_sub(store.symbol.len()) {
-            None | Some(0) => Ok(()),
-            Some(padding) => self.write(&vec![0; padding], store.offset + store.symbol.len() as u64),
+        symbols.clear();
+        Ok(())
+    }
+
+    /// Writes symbols that lie one after the other; only the last one may be short, and what it lacks counts as zeros.
+    fn write_run(&self, run: &[(u64, &[u8])]) -> Result<(), StagingError> {
+        let (Some((start, _)), Some((last_offset, last))) = (run.first(), run.last()) else { return Ok(()) };
+        let slices: Vec<IoSlice<'_>> = run.iter().map(|(_, symbol)| IoSlice::new(symbol)).collect();
+        let all: usize = run.iter().map(|(_, symbol)| symbol.len()).sum();
+        let written = if slices.len() == 1 { 0 } else { self.write_some(&slices, *start)? };
+        if written < all {
+            // One symbol, or a write that was cut short, as by a signal or a filling disk: the rest one by one.
+            let untouched = start + written as u64;
+            for (offset, symbol) in run.iter().filter(|(offset, symbol)| offset + symbol.len() as u64 > untouched) {
+                self.write(symbol, *offset)?;
+            }
         }
+        match self.symbol_size().saturating_sub(last.len()) {
+            0 => Ok(()),
+            padding => self.write(&vec![0; padding], last_offset + last.len() as u64),
+        }
+    }
+
+    fn write_some(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<usize, StagingError> {
+        match rustix::io::pwritev(&self.file, slices, offset) {
+            Ok(written) => Ok(written),
+            Err(rustix::io::Errno::INTR) => Ok(0),
+            Err(errno) => Err(self.error("write", errno.into())),
+        }
+    }
+
+    fn symbol_size(&self) -> usize {
+        usize::from(self.layout.partition().symbol_size())
     }
 
     /// Reads all rows of `block`, its own and its spill rows, into `rows`, which is resized to fit.
@@ -190,7 +232,7 @@ mod tests {
     #[test]
     fn keeps_what_was_there_and_reserves_the_whole_area() {
         let folder = tempfile::tempdir().unwrap();
-        staging(&folder).store(&Store { relocate: None, offset: 64, symbol: &[7; 64] }).unwrap();
+        staging(&folder).store(&mut vec![(64, &[7; 64][..])]).unwrap();
         let staging = staging(&folder);
         assert_eq!(std::fs::metadata(staging.path()).unwrap().len(), staging.layout().len());
         let block = staging.layout().partition().block(0).unwrap();
@@ -205,13 +247,36 @@ mod tests {
         let staging = staging(&folder);
         let block = staging.layout().partition().block(0).unwrap();
         let spill = staging.layout().spill_offset(&block);
-        staging.store(&Store { relocate: None, offset: 128, symbol: &[1; 64] }).unwrap();
-        staging.store(&Store { relocate: Some((128, spill)), offset: 128, symbol: &[2; 10] }).unwrap();
+        staging.store(&mut vec![(128, &[1; 64][..])]).unwrap();
+        staging.relocate(128, spill).unwrap();
+        staging.store(&mut vec![(128, &[2; 10][..])]).unwrap();
         let mut rows = Vec::new();
         staging.read_rows(&block, &mut rows).unwrap();
         assert_eq!(rows[128..138], [2; 10]);
         assert_eq!(rows[138..192], [0; 54]);
         assert_eq!(rows[block.shape.len()..][..64], [1; 64]);
+    }
+
+    #[test]
+    fn stores_runs_and_single_symbols_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = staging(&folder);
+        let symbols: Vec<Vec<u8>> = (0..16u8).map(|n| vec![n + 1; 64]).collect();
+        let order = [3, 2, 9, 0, 1, 7, 8, 15, 12];
+        let mut pending: Vec<(u64, &[u8])> = order.iter().map(|&n| (n as u64 * 64, &symbols[n][..])).collect();
+        // The image's last symbol may come short, in the middle of a batch.
+        pending[7].1 = &symbols[15][..40];
+        staging.store(&mut pending).unwrap();
+        assert!(pending.is_empty());
+        let stored = std::fs::read(staging.path()).unwrap();
+        for (n, symbol) in symbols.iter().enumerate() {
+            let expected = match (n, order.contains(&n)) {
+                (15, _) => [vec![16; 40], vec![0; 24]].concat(),
+                (_, true) => symbol.clone(),
+                (_, false) => vec![0; 64],
+            };
+            assert_eq!(stored[n * 64..][..64], expected, "symbol {n}");
+        }
     }
 
     #[test]

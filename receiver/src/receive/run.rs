@@ -128,15 +128,37 @@ impl<'o> Run<'o> {
                 break;
             }
             self.dropped = received.dropped.unwrap_or(self.dropped);
-            let now = self.now();
-            for datagram in batch.datagrams() {
-                if let (Some(store), Some(staging)) = (self.session.on_packet(now, datagram), &self.staging) {
-                    staging.store(&store)?;
+            self.take_datagrams(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a batch to the session, and writes its symbols together where nothing demands that they be there at once.
+    fn take_datagrams(&mut self, batch: &Batch) -> Result<(), ReceiveError> {
+        let now = self.now();
+        let mut symbols = Vec::new();
+        for datagram in batch.datagrams() {
+            if let Some(store) = self.session.on_packet(now, datagram) {
+                if let Some((from, to)) = store.relocate {
+                    self.store(&mut symbols)?;
+                    self.relocate(from, to)?;
                 }
+                symbols.push((store.offset, store.symbol));
+            }
+            if self.session.has_actions() {
+                self.store(&mut symbols)?;
                 self.take_actions()?;
             }
         }
-        Ok(())
+        self.store(&mut symbols)
+    }
+
+    fn store(&self, symbols: &mut Vec<(u64, &[u8])>) -> Result<(), ReceiveError> {
+        self.staging.as_ref().map_or(Ok(()), |staging| Ok(staging.store(symbols)?))
+    }
+
+    fn relocate(&self, from: u64, to: u64) -> Result<(), ReceiveError> {
+        self.staging.as_ref().map_or(Ok(()), |staging| Ok(staging.relocate(from, to)?))
     }
 
     fn take_checks(&mut self) -> Result<(), ReceiveError> {
@@ -225,8 +247,19 @@ impl<'o> Run<'o> {
         Ok(())
     }
 
-    /// Every block is verified: read the image back as a whole, apply it, and raise the floor.
+    /// Every block is verified: finish. A service reports a failure and waits for the next release, which may be better.
     fn complete(&mut self) -> Result<(), ReceiveError> {
+        match self.read_back_and_apply() {
+            Err(error) if !self.options.once => {
+                self.report.failed_and_goes_on(&error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Reads the image back as a whole, applies it, and raises the floor.
+    fn read_back_and_apply(&mut self) -> Result<(), ReceiveError> {
         let (Some(staging), Some(manifest)) = (self.staging.take(), self.session.manifest().cloned()) else {
             return Ok(());
         };

@@ -187,6 +187,11 @@ impl ReceiverSession {
         self.actions.pop_front()
     }
 
+    /// Whether there is something to do. What [`on_packet`](Self::on_packet) returned must be in staging before it is done.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     /// Takes one UDP payload that arrived at `now`, and says where its symbol belongs if it is wanted.
     pub fn on_packet<'p>(&mut self, now: Duration, bytes: &'p [u8]) -> Option<Store<'p>> {
         self.stats.packets += 1;
