@@ -1,13 +1,14 @@
 //! Goodput: how fast one receiver has a verified image over an unshaped, loss-free wire, with UFTP beside it.
 //!
-//! Goodput is bits of the image divided by the time from the start of the data until the receiver has the file: for
-//! fleetcast until its event `verified` (every block decoded and hashed, the image read back and hashed), for UFTP, which
-//! verifies nothing, until its daemon says that the file is complete.
+//! Goodput is bits of the image divided by the time that the transfer took. That is, for fleetcast, from its sender's
+//! event `started`, before its first packet, until its receiver's event `verified`: every block decoded and hashed, the
+//! image read back and hashed. For UFTP, which hashes nothing, it is from when it has registered its receivers and begins
+//! with the data until its daemon says that the file is complete.
 //!
 //! fleetcast has no return channel, so it must be told a rate. Unless it is given, the bench looks for the highest one at
 //! which nothing is lost, and then measures a tenth below it.
 
-use crate::contest::{Contest, ContestRow, Transfer, Uftp, rounds};
+use crate::contest::{Contest, ContestRow, REPAIR, Segmentation, Transfer, Uftp, repair, rounds};
 use crate::report::Report;
 use anyhow::{bail, ensure};
 use fleetcast_cli::units::parse_rate_bps;
@@ -19,8 +20,8 @@ const START_BPS: u64 = 2_000_000_000;
 const STEPS_MAX: u32 = 12;
 /// Times that a rate is tried before it counts as too high: a shared host has hiccups.
 const TRIES: u32 = 2;
-/// A sender that keeps less than this share of its rate can go no faster.
-const KEPT_SHARE: f64 = 0.97;
+/// Times that a rate must be faster than the one before it to be worth more.
+const LEAST_GAIN: f64 = 1.05;
 
 /// What `goodput` takes on the command line.
 #[derive(Debug, clap::Args)]
@@ -31,39 +32,50 @@ pub struct Options {
     /// Rounds of which the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Repair symbols that fleetcast sends, in percent of the source symbols; UFTP has none.
+    #[arg(long, default_value = REPAIR, value_parser = repair)]
+    repair: String,
     /// Rate of fleetcast's sender in bits of the wire a second, such as 3G [default: a tenth below the highest rate that
     /// loses nothing].
     #[arg(long, value_parser = parse_rate_bps)]
     rate: Option<u64>,
+    /// Where super-packets become packets.
+    #[arg(long, value_enum, default_value_t = Segmentation::Device)]
+    segmentation: Segmentation,
 }
 
 /// Runs the bench and prints its rows.
 pub fn run(options: &Options, json: bool) -> anyhow::Result<()> {
     let uftp = Uftp::find()?;
-    let contest = Contest::new(options.bytes)?;
+    let contest = Contest::new(options.bytes, options.segmentation)?;
     let rate_bps = match options.rate {
         Some(rate_bps) => rate_bps,
-        None => search(|rate_bps| contest.fleetcast(rate_bps))? / 10 * 9,
+        None => search(|rate_bps| contest.fleetcast(rate_bps, &options.repair))? / 10 * 9,
     };
     eprintln!("fleetcast sends at {} Mbit/s of the wire, UFTP as fast as it can", rate_bps / 1_000_000);
-    let (ours, theirs) = rounds(options.rounds, || contest.fleetcast(rate_bps), || uftp.transfer(&contest, None))?;
+    let (ours, theirs) =
+        rounds(options.rounds, || contest.fleetcast(rate_bps, &options.repair), || uftp.transfer(&contest, None))?;
     let mut report = Report::new(io::stdout().lock(), json);
-    report.row(&ContestRow::new("goodput", "fleetcast", &ours, &theirs))?;
-    report.row(&ContestRow::new("goodput", Uftp::NAME, &theirs, &theirs))?;
+    report.row(&ContestRow::new("goodput", "fleetcast", options.segmentation, &ours, &theirs))?;
+    report.row(&ContestRow::new("goodput", Uftp::NAME, options.segmentation, &theirs, &theirs))?;
     report.finish()?;
     ensure!(ours.iter().all(|transfer| transfer.verified), "a transfer of fleetcast's did not end verified");
     Ok(())
 }
 
-/// The highest rate at which a transfer loses nothing: a quarter up while that is so, a fifth down until it is.
+/// The highest rate at which a transfer loses nothing: a quarter up while that is so and helps, a fifth down until it is.
 fn search(mut transfer: impl FnMut(u64) -> anyhow::Result<Transfer>) -> anyhow::Result<u64> {
-    let (mut rate_bps, mut best_bps) = (START_BPS, None);
+    let mut rate_bps = START_BPS;
+    // The rate, and what the sender kept of it.
+    let mut best: Option<(u64, f64)> = None;
     for _ in 0..STEPS_MAX {
-        match (try_rate(&mut transfer, rate_bps)?, best_bps) {
+        match (try_rate(&mut transfer, rate_bps)?, best) {
+            // The sender is at its end: it is told more and sends no more.
+            (Some(kept_bps), Some((_, before_bps))) if kept_bps < before_bps * LEAST_GAIN => break,
             (Some(kept_bps), before) => {
-                best_bps = Some(kept_bps);
-                // It was found on the way down, or is as fast as the sender gets.
-                if before.is_none() && rate_bps < START_BPS || kept_bps < rate_bps {
+                best = Some((rate_bps, kept_bps));
+                // Found on the way down: the next higher one was tried.
+                if before.is_none() && rate_bps < START_BPS {
                     break;
                 }
                 rate_bps = rate_bps / 4 * 5;
@@ -72,37 +84,22 @@ fn search(mut transfer: impl FnMut(u64) -> anyhow::Result<Transfer>) -> anyhow::
             (None, None) => rate_bps = rate_bps / 5 * 4,
         }
     }
-    match best_bps {
-        Some(best_bps) => Ok(best_bps),
+    match best {
+        Some((best_bps, _)) => Ok(best_bps),
         None => bail!("packets are lost even at {} Mbit/s; is something else running here?", rate_bps / 1_000_000),
     }
 }
 
-/// The rate that was kept when the sender was told `rate_bps`, if nothing was lost: `rate_bps` or, by a sender that cannot
-/// keep it, less.
-fn try_rate(transfer: &mut impl FnMut(u64) -> anyhow::Result<Transfer>, rate_bps: u64) -> anyhow::Result<Option<u64>> {
+/// What the sender kept of `rate_bps`, if nothing was lost.
+fn try_rate(transfer: &mut impl FnMut(u64) -> anyhow::Result<Transfer>, rate_bps: u64) -> anyhow::Result<Option<f64>> {
     for _ in 0..TRIES {
         let tried = transfer(rate_bps)?;
         eprintln!("trying {} Mbit/s: {}", rate_bps / 1_000_000, tried.summary());
         if tried.is_clean() {
-            return Ok(Some(match tried.sent_bps {
-                Some(sent_bps) if sent_bps < rate_bps as f64 * KEPT_SHARE => whole(sent_bps),
-                _ => rate_bps,
-            }));
+            return Ok(Some(tried.sent_bps.unwrap_or(rate_bps as f64)));
         }
     }
     Ok(None)
-}
-
-/// A rate without its fraction.
-fn whole(rate_bps: f64) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate is positive, and far below 2^53"
-    )]
-    let whole_bps = rate_bps as u64;
-    whole_bps
 }
 
 #[cfg(test)]
@@ -116,6 +113,7 @@ mod tests {
             took: Some(Duration::from_secs(1)),
             image_bytes: 1,
             rate_bps: Some(rate_bps),
+            repair: None,
             sent_bps: Some(rate_bps.min(fastest_bps) as f64),
             wire_bytes: 1,
             sender_cpu_s: 0.0,
@@ -140,7 +138,8 @@ mod tests {
 
     #[test]
     fn stops_where_the_sender_can_go_no_faster() {
-        assert_eq!(found(u64::MAX, 2_600_000_000), Some(2_600_000_000));
+        assert_eq!(found(u64::MAX, 2_600_000_000), Some(2_500_000_000));
+        assert_eq!(found(u64::MAX, 3_000_000_000), Some(3_125_000_000));
     }
 
     #[test]

@@ -14,8 +14,8 @@ const IDLE_TIMEOUT: &str = "10s";
 const DRAIN: Duration = Duration::from_secs(30);
 
 impl Contest {
-    /// Has fleetcast send the image at `rate_bps` (bits of the wire) with its default of repair, in one pass.
-    pub fn fleetcast(&self, rate_bps: u64) -> anyhow::Result<Transfer> {
+    /// Has fleetcast send the image in one pass, at `rate_bps` (bits of the wire) and with this share of repair.
+    pub fn fleetcast(&self, rate_bps: u64, repair: &str) -> anyhow::Result<Transfer> {
         let device = self.fleet.device(0);
         // A device that never saw the image. What is not there need not be removed.
         let _ = fs::remove_dir_all(&device.state);
@@ -26,12 +26,13 @@ impl Contest {
         let [receiver] = receivers;
 
         let patience = self.patience(Some(rate_bps));
-        let wire_before = self.fleet.lab.wire().counters()?.tx_bytes;
-        let sender = self.fleet.sender(&self.release).args(["--rate", &rate_bps.to_string()]).spawn()?;
+        let pace = ["--rate", &rate_bps.to_string(), "--repair", repair];
+        let sender = self.fleet.sender(&self.release).args(pace).spawn()?;
         let sender_cpu_s = cpu_s_when_ended(sender.pid(), patience).context("the sender")?;
         let sent = sender.finish(DRAIN)?;
         ensure!(sent.status.success(), "the sender failed ({}): {}", sent.status, sent.stderr);
-        let wire_bytes = self.fleet.lab.wire().counters()?.tx_bytes - wire_before;
+        // Its own count: the interface counts a super-packet that crosses it whole with the headers of one packet.
+        let wire_bytes = sent.event("summary").and_then(|summary| summary.get("bytes")).and_then(Value::as_u64);
 
         let receiver_cpu_s = cpu_s_when_ended(receiver.pid(), patience).context("the receiver")?;
         let received = receiver.finish(DRAIN)?;
@@ -46,8 +47,9 @@ impl Contest {
             took,
             image_bytes: self.release.file_bytes,
             rate_bps: Some(rate_bps),
+            repair: Some(repair.to_owned()),
             sent_bps: sent.event("summary").and_then(|summary| summary.get("rate_bps")).and_then(Value::as_f64),
-            wire_bytes,
+            wire_bytes: wire_bytes.context("the sender has told no bytes")?,
             sender_cpu_s,
             receiver_cpu_s,
             lost: lost(&received),

@@ -11,13 +11,18 @@ pub use row::ContestRow;
 pub use uftp::Uftp;
 
 use anyhow::Context;
+use fleetcast_cli::units::{UnitError, parse_permyriad};
 use fleetcast_tests::binaries::Binaries;
 use fleetcast_tests::fleet::{Channel, Fleet};
 use fleetcast_tests::lab::{Lab, port};
 use fleetcast_tests::release::Release;
 use fleetcast_tests::{LabError, interrupt};
+use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
+
+/// The repair that fleetcast sends by default.
+pub const REPAIR: &str = "5%";
 
 /// A RAM disk that every Linux system has.
 const RAM_DISK: &str = "/dev/shm";
@@ -25,6 +30,17 @@ const RAM_DISK: &str = "/dev/shm";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// No contender is slower than this, unless it was told to be.
 const SLOWEST_BPS: u64 = 50_000_000;
+
+/// Where the sender's super-packets become packets. UFTP sends packets, and is the same either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Segmentation {
+    /// In the device, as in a network card that segments UDP: a veth passes the super-packet on whole. A veth's default.
+    Device,
+    /// In the sender's kernel: every packet crosses the veths and the bridge by itself, and the receiver's veth collects
+    /// packets again, as a network card's driver does.
+    Software,
+}
 
 /// One transfer of the image.
 #[derive(Debug, Clone)]
@@ -35,9 +51,11 @@ pub struct Transfer {
     pub image_bytes: u64,
     /// Bits of the wire a second that the sender was told; `None`: as fast as it can.
     pub rate_bps: Option<u64>,
+    /// The share of repair that the sender was told; `None`: it knows none.
+    pub repair: Option<String>,
     /// Bits of the wire a second that it kept, by its own word.
     pub sent_bps: Option<f64>,
-    /// Bytes of Ethernet frames without FCS on the sender's wire.
+    /// Bytes of Ethernet frames without FCS that the sender sent.
     pub wire_bytes: u64,
     /// CPU time of the sender, from its start to its end.
     pub sender_cpu_s: f64,
@@ -83,13 +101,16 @@ pub struct Contest {
 
 impl Contest {
     /// Builds the lab and makes an image of `image_bytes` pseudo-random bytes.
-    pub fn new(image_bytes: u64) -> anyhow::Result<Self> {
+    pub fn new(image_bytes: u64, segmentation: Segmentation) -> anyhow::Result<Self> {
         interrupt::watch().context("cannot watch for signals")?;
         // Decides where the lab's scratch folder is; fails only when it was called before, with the same folder.
         let _ = tempfile::env::override_temp_dir(Path::new(RAM_DISK));
         eprintln!("building the lab: a sender, a bridge, one receiver; files are in {RAM_DISK}");
         let fleet = Fleet::new(Binaries::beside_this_program()?, Channel::SSM_V4, 1)?;
-        let_receiver_aggregate(&fleet.lab)?;
+        match segmentation {
+            Segmentation::Device => fleet.lab.wire().set_feature("tx-udp-segmentation", true)?,
+            Segmentation::Software => let_receiver_aggregate(&fleet.lab)?,
+        }
         let release = fleet.release(image_bytes, 1)?;
         Ok(Self { fleet, release })
     }
@@ -99,6 +120,11 @@ impl Contest {
         let rate_bps = rate_bps.map_or(SLOWEST_BPS, |rate_bps| rate_bps.min(SLOWEST_BPS)).max(1);
         PATIENCE + Duration::from_secs(2 * (self.release.file_bytes * 8).div_ceil(rate_bps))
     }
+}
+
+/// Checks a share of repair, and leaves it as the sender takes it.
+pub fn repair(text: &str) -> Result<String, UnitError> {
+    parse_permyriad(text).map(|_| text.to_owned())
 }
 
 /// Makes the receiver's veth collect packets in NAPI and GRO, as a network card's driver does.
@@ -136,6 +162,7 @@ mod tests {
             took: Some(Duration::from_secs(2)),
             image_bytes: 500_000_000,
             rate_bps: None,
+            repair: None,
             sent_bps: None,
             wire_bytes: 0,
             sender_cpu_s: 0.0,

@@ -1,6 +1,6 @@
 //! One contender's row: the medians of its rounds.
 
-use super::Transfer;
+use super::{Segmentation, Transfer};
 use crate::report::Row;
 use serde::Serialize;
 
@@ -17,6 +17,10 @@ pub struct ContestRow {
     verified: bool,
     /// Bits of the wire a second that the sender was told; none: as fast as it could.
     rate_bps: Option<u64>,
+    /// Where super-packets became packets.
+    segmentation: Segmentation,
+    /// Repair symbols that it was told to send; none: it knows none.
+    repair: Option<String>,
     image_bytes: u64,
     /// Bytes of Ethernet frames without FCS that the sender put on its wire.
     wire_bytes: u64,
@@ -34,7 +38,13 @@ pub struct ContestRow {
 
 impl ContestRow {
     /// The row of `tool`, whose transfers these are; `peer` are those that it is compared with.
-    pub fn new(bench: &'static str, tool: &'static str, transfers: &[Transfer], peer: &[Transfer]) -> Self {
+    pub fn new(
+        bench: &'static str,
+        tool: &'static str,
+        segmentation: Segmentation,
+        transfers: &[Transfer],
+        peer: &[Transfer],
+    ) -> Self {
         let (own, other) = (Figures::new(transfers), Figures::new(peer));
         let medians = |figures: &Figures| {
             (median(&figures.mbit_s), median(&figures.sender_cpu_s), median(&figures.receiver_cpu_s))
@@ -51,6 +61,8 @@ impl ContestRow {
             receiver_cpu_s,
             verified: !transfers.is_empty() && transfers.iter().all(|transfer| transfer.verified),
             rate_bps: transfers.first().and_then(|transfer| transfer.rate_bps),
+            segmentation,
+            repair: transfers.first().and_then(|transfer| transfer.repair.clone()),
             image_bytes: transfers.first().map_or(0, |transfer| transfer.image_bytes),
             wire_bytes: wire_bytes.get(wire_bytes.len() / 2).copied().unwrap_or_default(),
             lost: transfers.iter().map(|transfer| transfer.lost).sum(),
@@ -131,6 +143,7 @@ mod tests {
             took: Some(Duration::from_millis(ms)),
             image_bytes: 1_000_000,
             rate_bps: None,
+            repair: None,
             wire_bytes: 1_050_000,
             sender_cpu_s,
             receiver_cpu_s: 1.0,
@@ -144,7 +157,7 @@ mod tests {
     fn a_row_has_medians_and_ratios() {
         let fast = [transfer(10, 0.1), transfer(20, 0.2), transfer(900, 0.9)];
         let slow = [transfer(80, 0.8)];
-        let row = ContestRow::new("goodput", "fast", &fast, &slow);
+        let row = ContestRow::new("goodput", "fast", Segmentation::Software, &fast, &slow);
         assert_eq!(row.cells(), ["fast", "400", "4.00", "0.20", "0.25", "1.00", "1.00", "1.050", "9", "yes"]);
         assert_eq!(row.cells().len(), ContestRow::COLUMNS.len());
         assert_eq!(row.rounds_mbit_s, [800.0, 400.0, 8.889]);
@@ -153,7 +166,13 @@ mod tests {
     #[test]
     fn one_bad_round_is_a_bad_row() {
         let failed = Transfer { took: None, verified: false, ..transfer(1, 0.1) };
-        let row = ContestRow::new("goodput", "flaky", &[transfer(10, 0.1), failed], &[transfer(10, 0.1)]);
+        let row = ContestRow::new(
+            "goodput",
+            "flaky",
+            Segmentation::Device,
+            &[transfer(10, 0.1), failed],
+            &[transfer(10, 0.1)],
+        );
         assert!(!row.verified);
         assert_eq!(row.mbit_s, 0.0);
     }

@@ -71,6 +71,7 @@ impl Uftp {
             took: Some(end.saturating_duration_since(start)),
             image_bytes: release.file_bytes,
             rate_bps,
+            repair: None,
             sent_bps: None,
             wire_bytes,
             sender_cpu_s: sent.cpu_s,
