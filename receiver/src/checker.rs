@@ -36,12 +36,12 @@ pub struct Checked {
     /// Source block number.
     pub sbn: u8,
     /// How it ended.
-    pub outcome: Result<BlockOutcome, CheckError>,
+    pub outcome: BlockOutcome,
 }
 
-struct Job {
-    check: BlockCheck,
-    staging: Arc<Staging>,
+enum Job {
+    Reserve(Arc<Staging>),
+    Check(BlockCheck, Arc<Staging>),
 }
 
 /// A thread that checks blocks, one after the other: its memory is one block and one decode, whatever the image.
@@ -49,7 +49,7 @@ struct Job {
 pub struct Checker {
     /// Taken when the checker is dropped, which ends the thread.
     jobs: Option<Sender<Job>>,
-    results: Receiver<Checked>,
+    results: Receiver<Result<Checked, CheckError>>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -65,9 +65,8 @@ impl Checker {
         let thread = thread::Builder::new().name("checker".into()).spawn(move || {
             let mut worker = Worker { codec: Codec::new(), rows: Vec::new() };
             for job in incoming {
-                let (generation, sbn) = (job.check.generation, job.check.range.sbn);
-                let outcome = worker.check(&job.check, &job.staging);
-                if outgoing.send(Checked { generation, sbn, outcome }).is_err() {
+                let Some(result) = worker.take(job).transpose() else { continue };
+                if outgoing.send(result).is_err() {
                     return;
                 }
                 // The counter cannot overflow: it is read after every wake-up.
@@ -77,17 +76,26 @@ impl Checker {
         Ok(Self { jobs: Some(jobs), results, wake, thread: Some(thread) })
     }
 
+    /// Has the thread reserve the room for an image, before it checks blocks.
+    pub fn reserve(&self, staging: &Arc<Staging>) {
+        self.submit(Job::Reserve(Arc::clone(staging)));
+    }
+
     /// Hands a block to the thread.
-    pub fn submit(&self, check: BlockCheck, staging: &Arc<Staging>) {
+    pub fn check(&self, check: BlockCheck, staging: &Arc<Staging>) {
+        self.submit(Job::Check(check, Arc::clone(staging)));
+    }
+
+    fn submit(&self, job: Job) {
         if let Some(jobs) = &self.jobs {
             // Fails only when the thread is gone, and then poll() has already said why.
-            let _ = jobs.send(Job { check, staging: Arc::clone(staging) });
+            let _ = jobs.send(job);
         }
     }
 
-    /// The next result, if there is one.
-    pub fn poll(&self) -> Option<Checked> {
-        self.results.try_recv().ok()
+    /// The next block that was checked, if there is one; an error when staging failed.
+    pub fn poll(&self) -> Result<Option<Checked>, CheckError> {
+        self.results.try_recv().ok().transpose()
     }
 
     /// Readable when there are results.
@@ -118,6 +126,19 @@ struct Worker {
 }
 
 impl Worker {
+    fn take(&mut self, job: Job) -> Result<Option<Checked>, CheckError> {
+        match job {
+            Job::Reserve(staging) => {
+                staging.reserve()?;
+                Ok(None)
+            }
+            Job::Check(check, staging) => {
+                let outcome = self.check(&check, &staging)?;
+                Ok(Some(Checked { generation: check.generation, sbn: check.range.sbn, outcome }))
+            }
+        }
+    }
+
     fn check(&mut self, check: &BlockCheck, staging: &Staging) -> Result<BlockOutcome, CheckError> {
         let range = &check.range;
         let lost = !check.received.is_full();

@@ -16,6 +16,8 @@ use thiserror::Error;
 /// Bytes read at a time when the image is read back.
 const READ_BACK_BYTES: usize = 1 << 20;
 
+/// Bytes reserved at a time: a few milliseconds even where every page is cleared.
+const RESERVE_STEP_BYTES: u64 = 8 << 20;
 /// Symbols of one write at most: the kernel takes 1,024 pieces.
 const SYMBOLS_PER_WRITE: usize = 1024;
 
@@ -55,25 +57,32 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Opens the staging file at `path`, or makes it, with its room reserved. What it holds already is kept.
+    /// Opens the staging file at `path`, or makes it. What it holds already is kept.
     pub fn open(path: &Path, layout: StagingLayout) -> Result<Self, StagingError> {
         let error = |source| StagingError::Io { what: "open", path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(error)?;
         let staging = Self { file, path: path.to_owned(), layout };
-        staging.reserve()?;
+        staging.file.set_len(staging.layout.len()).map_err(|source| staging.error("size", source))?;
         Ok(staging)
     }
 
-    /// Reserves the whole area now, so that a full disk is found before the first symbol and not at the last.
-    fn reserve(&self) -> Result<(), StagingError> {
-        let need = self.layout.len();
-        let reserved = match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, need) {
-            // Some file systems cannot reserve; then the file is sparse and a full disk shows when it is written.
-            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-            other => other,
-        };
-        let result = reserved.map_err(io::Error::from).and_then(|()| self.file.set_len(need));
-        result.map_err(|source| StagingError::Full { path: self.path.clone(), need, source })
+    /// Reserves the whole area, so that a full disk is found at the start and not at the last symbol.
+    ///
+    /// Some file systems take long for that (a RAM disk clears every page), so it is done in steps and beside receiving:
+    /// symbols may be written meanwhile.
+    pub fn reserve(&self) -> Result<(), StagingError> {
+        let mut offset = 0;
+        while offset < self.layout.len() {
+            let step = RESERVE_STEP_BYTES.min(self.layout.len() - offset);
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, step) {
+                Ok(()) => offset += step,
+                Err(rustix::io::Errno::INTR) => {}
+                // Some file systems cannot reserve; then the file is sparse and a full disk shows when it is written.
+                Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+                Err(errno) => return Err(self.error("reserve", errno.into())),
+            }
+        }
+        Ok(())
     }
 
     /// Where the file is.
@@ -231,10 +240,14 @@ mod tests {
 
     #[test]
     fn keeps_what_was_there_and_reserves_the_whole_area() {
+        use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
         staging(&folder).store(&mut vec![(64, &[7; 64][..])]).unwrap();
         let staging = staging(&folder);
-        assert_eq!(std::fs::metadata(staging.path()).unwrap().len(), staging.layout().len());
+        staging.reserve().unwrap();
+        let metadata = std::fs::metadata(staging.path()).unwrap();
+        assert_eq!(metadata.len(), staging.layout().len());
+        assert!(metadata.blocks() * 512 >= staging.layout().len());
         let block = staging.layout().partition().block(0).unwrap();
         let mut bytes = Vec::new();
         staging.read_block(&block, &mut bytes).unwrap();
@@ -298,8 +311,8 @@ mod tests {
         assert!(error.to_string().contains("/nonexistent/staging"), "{error}");
         let huge = StagingLayout::new(Partition::plan(900_000_000_000, 65_528, 2000).unwrap());
         let folder = tempfile::tempdir().unwrap();
-        if let Err(error) = Staging::open(&folder.path().join("staging"), huge) {
-            assert!(error.to_string().contains("--state"), "{error}");
-        }
+        let path = folder.path().join("staging");
+        let error = Staging::open(&path, huge).and_then(|staging| staging.reserve()).unwrap_err();
+        assert!(error.to_string().contains("900"), "{error}");
     }
 }

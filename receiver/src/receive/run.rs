@@ -163,8 +163,8 @@ impl<'o> Run<'o> {
 
     fn take_checks(&mut self) -> Result<(), ReceiveError> {
         self.checker.clear_wake();
-        while let Some(Checked { generation, sbn, outcome }) = self.checker.poll() {
-            self.session.on_block(self.now(), generation, sbn, outcome?);
+        while let Some(Checked { generation, sbn, outcome }) = self.checker.poll()? {
+            self.session.on_block(self.now(), generation, sbn, outcome);
         }
         self.take_actions()
     }
@@ -211,7 +211,7 @@ impl<'o> Run<'o> {
                 Action::Refused { reason } => self.refused(&reason.to_string()),
                 Action::Check(check) => {
                     if let Some(staging) = &self.staging {
-                        self.checker.submit(check, staging);
+                        self.checker.check(check, staging);
                     }
                 }
                 Action::Complete => self.complete()?,
@@ -242,6 +242,7 @@ impl<'o> Run<'o> {
         let staging = Arc::new(Staging::open(&self.state.staging_path(), StagingLayout::new(content.partition))?);
         let whole = if continued { whole_blocks(&staging, manifest)? } else { Vec::new() };
         self.report.accepted(manifest, acceptance, continued.then_some(whole.len()));
+        self.checker.reserve(&staging);
         self.staging = Some(staging);
         self.session.begin(whole);
         Ok(())

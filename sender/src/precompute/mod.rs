@@ -101,7 +101,10 @@ fn plan(mut planner: Planner, free: &Receiver<Vec<Slot>>, jobs: &Sender<Job>, fi
 fn work(filler: &Filler, jobs: &Receiver<Job>, filled: &Sender<(u64, Filled)>) {
     for mut job in jobs {
         let sequence = job.sequence;
-        let result = filler.fill(&mut job).map(|()| job).map_err(PrecomputeError::from);
+        let result = filler.fill(&mut job).map_err(PrecomputeError::from);
+        // What was planned has been written; freeing it here keeps that off the paced thread.
+        job.packets = Vec::new();
+        let result = result.map(|()| job);
         if filled.send((sequence, result)).is_err() {
             return;
         }
