@@ -9,7 +9,7 @@ use rustix::fs::{Advice, FallocateFlags};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -18,6 +18,8 @@ const READ_BACK_BYTES: usize = 1 << 20;
 
 /// Bytes reserved at a time: a few milliseconds even where every page is cleared.
 const RESERVE_STEP_BYTES: u64 = 8 << 20;
+/// `f_type` of a RAM disk (linux/magic.h).
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 /// Symbols of one write at most: the kernel takes 1,024 pieces.
 const SYMBOLS_PER_WRITE: usize = 1024;
 
@@ -68,9 +70,17 @@ impl Staging {
 
     /// Reserves the whole area, so that a full disk is found at the start and not at the last symbol.
     ///
-    /// Some file systems take long for that (a RAM disk clears every page), so it is done in steps and beside receiving:
-    /// symbols may be written meanwhile.
+    /// Some file systems take long for that, so it is done in steps and beside receiving: symbols may be written
+    /// meanwhile. A RAM disk would clear every page, and hold up the symbols that are about to fill them: there the room
+    /// is only looked at.
     pub fn reserve(&self) -> Result<(), StagingError> {
+        let file_system = rustix::fs::fstatfs(&self.file).map_err(|errno| self.error("ask about", errno.into()))?;
+        if file_system.f_type == TMPFS_MAGIC {
+            let free = file_system.f_bavail.saturating_mul(u64::try_from(file_system.f_bsize).unwrap_or(1));
+            let held = self.file.metadata().map_err(|source| self.error("ask about", source))?.blocks() * 512;
+            let room = free.saturating_add(held) >= self.layout.len();
+            return if room { Ok(()) } else { Err(self.error("reserve", io::ErrorKind::StorageFull.into())) };
+        }
         let mut offset = 0;
         while offset < self.layout.len() {
             let step = RESERVE_STEP_BYTES.min(self.layout.len() - offset);
@@ -240,14 +250,14 @@ mod tests {
 
     #[test]
     fn keeps_what_was_there_and_reserves_the_whole_area() {
-        use std::os::unix::fs::MetadataExt;
         let folder = tempfile::tempdir().unwrap();
         staging(&folder).store(&mut vec![(64, &[7; 64][..])]).unwrap();
         let staging = staging(&folder);
         staging.reserve().unwrap();
         let metadata = std::fs::metadata(staging.path()).unwrap();
         assert_eq!(metadata.len(), staging.layout().len());
-        assert!(metadata.blocks() * 512 >= staging.layout().len());
+        let on_disk = rustix::fs::fstatfs(&staging.file).unwrap().f_type != TMPFS_MAGIC;
+        assert!(!on_disk || metadata.blocks() * 512 >= staging.layout().len());
         let block = staging.layout().partition().block(0).unwrap();
         let mut bytes = Vec::new();
         staging.read_block(&block, &mut bytes).unwrap();
