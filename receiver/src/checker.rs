@@ -1,5 +1,7 @@
-//! The checker thread: decodes what was lost in a block and compares the block's hash, while packets keep coming.
+//! The checker thread, at work while packets keep coming: decodes what was lost in a block, compares the block's hash, and
+//! reads verified blocks back.
 
+use crate::read_back::ReadBack;
 use crate::staging::{Staging, StagingError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use fleetcast_fec::{Codec, DecodeError};
@@ -28,20 +30,30 @@ pub enum CheckError {
     },
 }
 
-/// A checked block.
-#[derive(Debug)]
-pub struct Checked {
-    /// As in the request.
-    pub generation: u32,
-    /// Source block number.
-    pub sbn: u8,
-    /// How it ended.
-    pub outcome: BlockOutcome,
+/// Something the thread has finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// A block.
+    Block {
+        /// As in the request.
+        generation: u32,
+        /// Source block number.
+        sbn: u8,
+        /// How it ended.
+        outcome: BlockOutcome,
+    },
+    /// All blocks are verified, durable and read back.
+    Image {
+        /// As in the request.
+        generation: u32,
+        /// SHA-256 of what was read back.
+        sha256: [u8; 32],
+    },
 }
 
 enum Job {
-    Reserve(Arc<Staging>),
-    Check(BlockCheck, Arc<Staging>),
+    Begin { generation: u32, staging: Arc<Staging>, whole: Vec<u8> },
+    Check(BlockCheck),
 }
 
 /// A thread that checks blocks, one after the other: its memory is one block and one decode, whatever the image.
@@ -63,27 +75,32 @@ impl Checker {
         let (outgoing, results) = unbounded();
         let waker = Arc::clone(&wake);
         let thread = thread::Builder::new().name("checker".into()).spawn(move || {
-            let mut worker = Worker { codec: Codec::new(), rows: Vec::new() };
-            for job in incoming {
-                let Some(result) = worker.take(job).transpose() else { continue };
-                if outgoing.send(result).is_err() {
-                    return;
+            let mut worker = Worker { codec: Codec::new(), rows: Vec::new(), image: None };
+            let tell = |result: Result<Option<Checked>, CheckError>| {
+                if let Some(result) = result.transpose() {
+                    // Nobody listens any more only when the checker is being dropped.
+                    let _ = outgoing.send(result);
+                    // The counter cannot overflow: it is read after every wake-up.
+                    let _ = rustix::io::write(&*waker, &1u64.to_ne_bytes());
                 }
-                // The counter cannot overflow: it is read after every wake-up.
-                let _ = rustix::io::write(&*waker, &1u64.to_ne_bytes());
+            };
+            for job in incoming {
+                tell(worker.take(job));
+                tell(worker.read_on());
             }
         })?;
         Ok(Self { jobs: Some(jobs), results, wake, thread: Some(thread) })
     }
 
-    /// Has the thread reserve the room for an image, before it checks blocks.
-    pub fn reserve(&self, staging: &Arc<Staging>) {
-        self.submit(Job::Reserve(Arc::clone(staging)));
+    /// An upgrade begins: the thread reserves its room, and takes the blocks `whole` as verified. What belongs to an earlier
+    /// upgrade is dropped.
+    pub fn begin(&self, generation: u32, staging: &Arc<Staging>, whole: Vec<u8>) {
+        self.submit(Job::Begin { generation, staging: Arc::clone(staging), whole });
     }
 
     /// Hands a block to the thread.
-    pub fn check(&self, check: BlockCheck, staging: &Arc<Staging>) {
-        self.submit(Job::Check(check, Arc::clone(staging)));
+    pub fn check(&self, check: BlockCheck) {
+        self.submit(Job::Check(check));
     }
 
     fn submit(&self, job: Job) {
@@ -93,7 +110,7 @@ impl Checker {
         }
     }
 
-    /// The next block that was checked, if there is one; an error when staging failed.
+    /// What was finished next, if anything; an error when staging failed.
     pub fn poll(&self) -> Result<Option<Checked>, CheckError> {
         self.results.try_recv().ok().transpose()
     }
@@ -120,23 +137,49 @@ impl Drop for Checker {
     }
 }
 
+/// The upgrade that is being received.
+struct Image {
+    generation: u32,
+    staging: Arc<Staging>,
+    read_back: ReadBack,
+}
+
 struct Worker {
     codec: Codec,
     rows: Vec<u8>,
+    image: Option<Image>,
 }
 
 impl Worker {
     fn take(&mut self, job: Job) -> Result<Option<Checked>, CheckError> {
         match job {
-            Job::Reserve(staging) => {
+            Job::Begin { generation, staging, whole } => {
+                let mut read_back = ReadBack::new(Arc::clone(&staging));
+                whole.into_iter().for_each(|sbn| read_back.block_is_verified(sbn));
                 staging.reserve()?;
+                self.image = Some(Image { generation, staging, read_back });
                 Ok(None)
             }
-            Job::Check(check, staging) => {
+            Job::Check(check) => {
+                let (generation, sbn) = (check.generation, check.range.sbn);
+                let Some(image) = self.image.as_ref().filter(|image| image.generation == generation) else {
+                    return Ok(None);
+                };
+                let staging = Arc::clone(&image.staging);
                 let outcome = self.check(&check, &staging)?;
-                Ok(Some(Checked { generation: check.generation, sbn: check.range.sbn, outcome }))
+                if let (BlockOutcome::Verified { .. }, Some(image)) = (outcome, &mut self.image) {
+                    image.read_back.block_is_verified(sbn);
+                }
+                Ok(Some(Checked::Block { generation, sbn, outcome }))
             }
         }
+    }
+
+    /// Reads verified blocks back, and tells the image's hash when that was the last.
+    fn read_on(&mut self) -> Result<Option<Checked>, CheckError> {
+        let Some(image) = &mut self.image else { return Ok(None) };
+        let sha256 = image.read_back.read_on()?;
+        Ok(sha256.map(|sha256| Checked::Image { generation: image.generation, sha256 }))
     }
 
     fn check(&mut self, check: &BlockCheck, staging: &Staging) -> Result<BlockOutcome, CheckError> {

@@ -1,13 +1,14 @@
 //! The fleetcast receiver. Data flows down this list:
 //!
 //! [`ingest`] (membership, packets) → the session of `fleetcast_protocol` → [`staging`] (symbols in their places) →
-//! [`checker`] (decode, hash) → [`apply`](mod@apply) (the verified image becomes the installed one); [`receive`](mod@receive)
+//! [`checker`] (decode, hash) → [`read_back`] (whole image) → [`apply`](mod@apply) (the verified image becomes the installed one); [`receive`](mod@receive)
 //! joins them, [`state`] remembers across restarts.
 
 pub mod apply;
 pub mod args;
 pub mod checker;
 pub mod ingest;
+pub mod read_back;
 pub mod receive;
 pub mod report;
 pub mod staging;

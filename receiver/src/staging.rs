@@ -9,12 +9,13 @@ use rustix::fs::{Advice, FallocateFlags};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Bytes read at a time when the image is read back.
-const READ_BACK_BYTES: usize = 1 << 20;
+const READ_BACK_BYTES: usize = 256 << 10;
 
 /// Bytes reserved at a time: a few milliseconds even where every page is cleared.
 const RESERVE_STEP_BYTES: u64 = 8 << 20;
@@ -206,35 +207,32 @@ impl Staging {
         Ok(())
     }
 
-    /// Makes everything written durable.
-    pub fn sync(&self) -> Result<(), StagingError> {
-        self.file.sync_all().map_err(|source| self.error("sync", source))
+    /// Makes everything written so far durable.
+    pub fn sync_data(&self) -> Result<(), StagingError> {
+        self.file.sync_data().map_err(|source| self.error("sync", source))
     }
 
-    /// Reads the image back, from the medium where the kernel lets go of its cache, and returns its SHA-256.
-    pub fn read_back(&self) -> Result<[u8; 32], StagingError> {
+    /// Reads what the image has in `block`, from the medium where the kernel lets go of its cache, and adds it to `hash`.
+    pub fn read_back(&self, block: &BlockRange, hash: &mut Sha256) -> Result<(), StagingError> {
+        let len = u64::try_from(block.len).unwrap_or(u64::MAX);
         // Advice only: where the cache stays, the check is of the cache, as it is for any reader after us.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Sequential);
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; READ_BACK_BYTES];
-        let mut offset = 0;
-        let image_len = self.layout.partition().image_len();
-        while offset < image_len {
-            let left = usize::try_from(image_len - offset).unwrap_or(READ_BACK_BYTES);
-            let chunk = &mut buffer[..left.min(READ_BACK_BYTES)];
-            self.read(chunk, offset)?;
+        let _ = rustix::fs::fadvise(&self.file, block.offset, NonZeroU64::new(len), Advice::DontNeed);
+        let mut buffer = vec![0; READ_BACK_BYTES.min(block.len)];
+        let mut done = 0;
+        while done < block.len {
+            let chunk_len = buffer.len().min(block.len - done);
+            let chunk = &mut buffer[..chunk_len];
+            self.read(chunk, block.offset + done as u64)?;
             hash.update(&*chunk);
-            offset += chunk.len() as u64;
+            done += chunk_len;
         }
-        Ok(hash.finalize().into())
+        Ok(())
     }
 
     /// Cuts off padding and spill rows: the file is then the image and nothing else.
     pub fn trim(&self) -> Result<(), StagingError> {
         let image_len = self.layout.partition().image_len();
-        self.file.set_len(image_len).map_err(|source| self.error("trim", source))?;
-        self.sync()
+        self.file.set_len(image_len).and_then(|()| self.file.sync_all()).map_err(|source| self.error("trim", source))
     }
 }
 
@@ -309,7 +307,11 @@ mod tests {
         let image: Vec<u8> = (0..1000u32).map(|n| n.to_le_bytes()[0]).collect();
         staging.write(&image, 0).unwrap();
         staging.write(&[0xFF; 24], 1000).unwrap();
-        assert_eq!(staging.read_back().unwrap(), <[u8; 32]>::from(Sha256::digest(&image)));
+        let mut hash = Sha256::new();
+        for block in staging.layout().partition().iter() {
+            staging.read_back(&block, &mut hash).unwrap();
+        }
+        assert_eq!(<[u8; 32]>::from(hash.finalize()), <[u8; 32]>::from(Sha256::digest(&image)));
         staging.trim().unwrap();
         assert_eq!(std::fs::read(staging.path()).unwrap(), image);
     }

@@ -163,8 +163,16 @@ impl<'o> Run<'o> {
 
     fn take_checks(&mut self) -> Result<(), ReceiveError> {
         self.checker.clear_wake();
-        while let Some(Checked { generation, sbn, outcome }) = self.checker.poll()? {
-            self.session.on_block(self.now(), generation, sbn, outcome);
+        while let Some(checked) = self.checker.poll()? {
+            match checked {
+                Checked::Block { generation, sbn, outcome } => {
+                    self.session.on_block(self.now(), generation, sbn, outcome);
+                }
+                Checked::Image { generation, sha256 } if generation == self.session.generation() => {
+                    self.complete(sha256)?;
+                }
+                Checked::Image { .. } => {}
+            }
         }
         self.take_actions()
     }
@@ -181,7 +189,8 @@ impl<'o> Run<'o> {
         }
         let idle = now.saturating_sub(self.session.last_progress_at());
         match self.options.timeout {
-            Some(timeout) if self.options.once && self.done.is_none() && idle >= timeout => {
+            // Once all blocks are verified nothing is waited for but the medium.
+            Some(timeout) if self.options.once && !self.session.is_complete() && idle >= timeout => {
                 Err(self.timed_out(timeout))
             }
             _ => Ok(()),
@@ -209,12 +218,9 @@ impl<'o> Run<'o> {
                 Action::Begin { manifest, acceptance } => self.begin(&manifest, acceptance)?,
                 Action::AlreadyInstalled { manifest } => self.already_installed(&manifest),
                 Action::Refused { reason } => self.refused(&reason.to_string()),
-                Action::Check(check) => {
-                    if let Some(staging) = &self.staging {
-                        self.checker.check(check, staging);
-                    }
-                }
-                Action::Complete => self.complete()?,
+                Action::Check(check) => self.checker.check(check),
+                // The checker is reading the last blocks back, and says when it is done.
+                Action::Complete => {}
             }
         }
         Ok(())
@@ -242,15 +248,16 @@ impl<'o> Run<'o> {
         let staging = Arc::new(Staging::open(&self.state.staging_path(), StagingLayout::new(content.partition))?);
         let whole = if continued { whole_blocks(&staging, manifest)? } else { Vec::new() };
         self.report.accepted(manifest, acceptance, continued.then_some(whole.len()));
-        self.checker.reserve(&staging);
+        self.session.begin(whole.iter().copied());
+        self.checker.begin(self.session.generation(), &staging, whole);
         self.staging = Some(staging);
-        self.session.begin(whole);
         Ok(())
     }
 
-    /// Every block is verified: finish. A service reports a failure and waits for the next release, which may be better.
-    fn complete(&mut self) -> Result<(), ReceiveError> {
-        match self.read_back_and_apply() {
+    /// The whole image was read back: finish. A service reports a failure and waits for the next release, which may be
+    /// better.
+    fn complete(&mut self, sha256: [u8; 32]) -> Result<(), ReceiveError> {
+        match self.apply_if_equal(sha256) {
             Err(error) if !self.options.once => {
                 self.report.failed_and_goes_on(&error);
                 Ok(())
@@ -259,13 +266,12 @@ impl<'o> Run<'o> {
         }
     }
 
-    /// Reads the image back as a whole, applies it, and raises the floor.
-    fn read_back_and_apply(&mut self) -> Result<(), ReceiveError> {
+    /// Compares the image's hash, applies the image, and raises the floor.
+    fn apply_if_equal(&mut self, found: [u8; 32]) -> Result<(), ReceiveError> {
         let (Some(staging), Some(manifest)) = (self.staging.take(), self.session.manifest().cloned()) else {
             return Ok(());
         };
-        staging.sync()?;
-        let (found, expected) = (staging.read_back()?, manifest.manifest().image_sha256);
+        let expected = manifest.manifest().image_sha256;
         if found != expected {
             return Err(ReceiveError::ReadBack { found: hex::encode(&found), expected: hex::encode(&expected) });
         }

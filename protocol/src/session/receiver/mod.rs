@@ -171,6 +171,11 @@ impl ReceiverSession {
         self.upgrade.as_ref().map(|upgrade| &upgrade.manifest)
     }
 
+    /// Counts the upgrades begun: what belongs to an earlier one is out of date.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// Symbols that did not come, and their share of what was sent, as far as it is known.
     pub fn loss(&self) -> Option<(u64, f64)> {
         let meter = &self.upgrade.as_ref()?.loss;
@@ -290,10 +295,15 @@ impl ReceiverSession {
     }
 
     fn finish_if_complete(&mut self) {
-        let Some(upgrade) = &self.upgrade else { return };
-        if !upgrade.blocks.is_empty() && upgrade.blocks.iter().all(|block| block.state() == BlockState::Verified) {
+        if self.is_complete() {
             self.actions.push_back(Action::Complete);
         }
+    }
+
+    /// Whether every block of the upgrade is verified.
+    pub fn is_complete(&self) -> bool {
+        let verified = |block: &Block| block.state() == BlockState::Verified;
+        self.upgrade.as_ref().is_some_and(|upgrade| !upgrade.blocks.is_empty() && upgrade.blocks.iter().all(verified))
     }
 
     fn on_announcement(&mut self, packet: &Packet<'_>) {
