@@ -42,8 +42,36 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(DONE),
         Err(Failure { code, error }) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", message(&error));
             ExitCode::from(code)
         }
+    }
+}
+
+/// The error and its causes on one line. Typed errors name their cause themselves; it is not said twice.
+fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        _ if text.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use std::io;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open fw.bin: {0}")]
+    struct Typed(#[source] io::Error);
+
+    #[test]
+    fn causes_are_said_once() {
+        let typed = anyhow::Error::from(Typed(io::Error::other("no disk")));
+        assert_eq!(message(&typed), "cannot open fw.bin: no disk");
+        let context = Err::<(), _>(io::Error::other("no disk")).context("cannot write").unwrap_err();
+        assert_eq!(message(&context), "cannot write: no disk");
     }
 }
