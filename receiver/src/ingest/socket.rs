@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use thiserror::Error;
 
 /// What the socket asks for as its buffer; the kernel accounts packet overhead against it, so it books twice this.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
 /// An interface by name and index.
 #[derive(Debug, Clone, PartialEq, Eq)]
