@@ -5,8 +5,9 @@
 //! image read back and hashed. For UFTP, which hashes nothing, it is from when it has registered its receivers and begins
 //! with the data until its daemon says that the file is complete.
 //!
-//! fleetcast has no return channel, so it must be told a rate. Unless it is given, the bench looks for the highest one at
-//! which nothing is lost, and then measures three tenths below it: a host that is shared has hiccups.
+//! fleetcast has no return channel, so it must be told a rate. Unless it is given, the bench looks for the one at which the
+//! sender is fastest and nothing is lost, and then measures three tenths below it: a host that is shared has hiccups. What
+//! it is told may be more than it can keep: it then sends as fast as it can, as UFTP does.
 
 use crate::contest::{Contest, ContestRow, REPAIR, Segmentation, Transfer, Uftp, repair, rounds};
 use crate::report::Report;
@@ -20,8 +21,10 @@ const START_BPS: u64 = 2_000_000_000;
 const STEPS_MAX: u32 = 12;
 /// Times that a rate is tried before it counts as too high: a shared host has hiccups.
 const TRIES: u32 = 2;
-/// Times that a rate must be faster than the one before it to be worth more.
-const LEAST_GAIN: f64 = 1.05;
+/// A higher rate must make the sender faster by this factor.
+const LEAST_GAIN: f64 = 1.03;
+/// Steps up that may gain nothing, one after the other.
+const STEPS_IN_VAIN_MAX: u32 = 2;
 
 /// What `goodput` takes on the command line.
 #[derive(Debug, clap::Args)]
@@ -35,8 +38,8 @@ pub struct Options {
     /// Repair symbols that fleetcast sends, in percent of the source symbols; UFTP has none.
     #[arg(long, default_value = REPAIR, value_parser = repair)]
     repair: String,
-    /// Rate of fleetcast's sender in bits of the wire a second, such as 3G [default: three tenths below the highest rate that
-    /// loses nothing].
+    /// Rate of fleetcast's sender in bits of the wire a second, such as 3G [default: three tenths below the fastest
+    /// that loses nothing].
     #[arg(long, value_parser = parse_rate_bps)]
     rate: Option<u64>,
     /// Where super-packets become packets.
@@ -63,17 +66,26 @@ pub fn run(options: &Options, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The highest rate at which a transfer loses nothing: a quarter up while that is so and helps, a fifth down until it is.
+/// The rate at which the sender is fastest and nothing is lost: a quarter up while that helps, a fifth down until nothing
+/// is lost.
 fn search(mut transfer: impl FnMut(u64) -> anyhow::Result<Transfer>) -> anyhow::Result<u64> {
     let mut rate_bps = START_BPS;
-    // The rate, and what the sender kept of it.
+    // The best rate, and what the sender kept of it.
     let mut best: Option<(u64, f64)> = None;
+    let mut steps_in_vain = 0;
     for _ in 0..STEPS_MAX {
         match (try_rate(&mut transfer, rate_bps)?, best) {
-            // The sender is at its end: it is told more and sends no more.
-            (Some(kept_bps), Some((_, before_bps))) if kept_bps < before_bps * LEAST_GAIN => break,
+            (Some(kept_bps), Some((_, best_bps))) if kept_bps < best_bps * LEAST_GAIN => {
+                // The sender is told more and sends no more; on a shared host that may be chance once.
+                steps_in_vain += 1;
+                if steps_in_vain == STEPS_IN_VAIN_MAX {
+                    break;
+                }
+                rate_bps = rate_bps / 4 * 5;
+            }
             (Some(kept_bps), before) => {
                 best = Some((rate_bps, kept_bps));
+                steps_in_vain = 0;
                 // Found on the way down: the next higher one was tried.
                 if before.is_none() && rate_bps < START_BPS {
                     break;
@@ -138,8 +150,15 @@ mod tests {
 
     #[test]
     fn stops_where_the_sender_can_go_no_faster() {
-        assert_eq!(found(u64::MAX, 2_600_000_000), Some(2_500_000_000));
+        assert_eq!(found(u64::MAX, 2_550_000_000), Some(2_500_000_000));
         assert_eq!(found(u64::MAX, 3_000_000_000), Some(3_125_000_000));
+    }
+
+    #[test]
+    fn one_step_without_gain_does_not_end_the_search() {
+        let kept = |rate_bps| if rate_bps == 2_500_000_000 { 2_000_000_000 } else { rate_bps };
+        let rate_bps = search(|rate_bps| Ok(transfer(rate_bps, 4_000_000_000, kept(rate_bps))));
+        assert_eq!(rate_bps.ok(), Some(3_906_250_000));
     }
 
     #[test]
