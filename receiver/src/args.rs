@@ -66,7 +66,7 @@ pub struct ReceiveArgs {
     /// Folder for staging and for what is installed; one receiver at a time
     #[arg(long)]
     pub state: PathBuf,
-    /// Final name of the image [default: its name in the manifest, in the working folder]
+    /// Final name of the image [default with --apply file: its name in the manifest, in the working folder]
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// What to do with a verified image: none, file (rename it to --out) or exec:COMMAND

@@ -153,9 +153,26 @@ fn a_hook_that_fails_has_not_applied() {
     let failed = deliver(&fleet, fleet.receiver(0).args(["--apply", "exec:exit 3"]), &release);
     assert_eq!(failed.code(), APPLY_FAILED, "{}", failed.stderr);
     assert!(failed.event("applied").is_none());
+    assert!(!fleet.device(0).out.exists(), "the final name changes only once the hook has said yes");
     // The floor did not rise: the same release may be tried again.
     let again = deliver(&fleet, fleet.receiver(0).args(["--apply", "exec:true"]), &release);
     assert_eq!(again.code(), Some(0), "{}", again.stderr);
+}
+
+#[test]
+fn a_service_outlives_a_hook_that_fails() {
+    skip_without_lab!();
+    let fleet = fleet();
+    let [bad, good] = [1, 2].map(|sequence| fleet.release(IMAGE_BYTES, sequence).unwrap());
+    let hook = "exec:test \"$FLEETCAST_SEQUENCE\" = 2";
+    let mut receiver = joined(&fleet, fleet.receiver(0).args(["--apply", hook]));
+    send(&fleet, &bad);
+    let failed = receiver.wait_event("failed", SOON).unwrap();
+    assert_eq!(failed["exit_code"], i64::from(APPLY_FAILED.unwrap()));
+    assert!(!fleet.device(0).out.exists());
+    send(&fleet, &good);
+    receiver.wait_event("applied", SOON).unwrap();
+    assert_eq!(image::sha256(&fleet.device(0).out).unwrap(), good.sha256);
 }
 
 #[test]

@@ -14,6 +14,8 @@
 //! | `FLEETCAST_SEQUENCE` | sequence |
 //! | `FLEETCAST_MANIFEST` | SHA-256 of the signed manifest, in hex |
 //!
+//! When it succeeds and `--out` is given, the image then gets that name, unless the hook has moved it away.
+//!
 //! Its standard output goes to the receiver's standard error, so that `--json` stays one event a line.
 
 use super::ApplyError;

@@ -100,15 +100,13 @@ pub fn apply(
         (Apply::None, _) => Ok(Some(place(state.verified_path())?)),
         (Apply::File, Some(out)) => Ok(Some(place(out.to_owned())?)),
         (Apply::File, None) => Ok(Some(place(PathBuf::from(&manifest.manifest().name))?)),
-        (Apply::Exec(command), Some(out)) => {
-            let path = place(out.to_owned())?;
-            exec::run(command, &path, manifest)?;
-            Ok(Some(path))
-        }
-        (Apply::Exec(command), None) => {
+        (Apply::Exec(command), out) => {
             exec::run(command, staging.path(), manifest)?;
-            // The hook has taken what it wanted; commit removes the rest.
-            Ok(None)
+            // The final name changes only once the hook has said yes; the hook may have moved the image elsewhere.
+            match out {
+                Some(out) if staging.path().exists() => Ok(Some(place(out.to_owned())?)),
+                _ => Ok(None),
+            }
         }
     }
 }
