@@ -153,6 +153,11 @@ fn dates_are_exact_and_pauses_are_kept() {
     let symbols = 2 * fixture.session().schedule().len();
     assert!(checked as u64 >= symbols, "{checked} of {symbols} packets without a pause");
     assert!(slots.windows(2).all(|pair| pair[1].0 >= pair[0].0 + pair[0].1));
+    // No slot spans a pause: it takes as long as its own bits, to the nanosecond that rounding costs.
+    for (_, duration, packets) in &slots {
+        let bits = packets.iter().map(|packet| cost.bits(packet.len())).sum();
+        assert!(*duration <= time_of(bits, RATE_BPS) + Duration::from_nanos(1));
+    }
 }
 
 #[test]

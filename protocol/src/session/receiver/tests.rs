@@ -247,6 +247,19 @@ fn goes_on_to_a_higher_sequence_and_never_back() {
 }
 
 #[test]
+fn a_rival_with_an_equal_sequence_does_not_displace_the_upgrade_under_way() {
+    let (first, rival) = (image(20_000, 3), image(20_000, 4));
+    let first_packets = packets(&config(1, 1), &seal(&first, 64, 5, 1, &release_key()), &first);
+    let rival_packets = packets(&config(2, 1), &seal(&rival, 64, 5, 1, &release_key()), &rival);
+    let mut receiver = Receiver::new();
+    for (first, rival) in first_packets.iter().zip(&rival_packets) {
+        receiver.take(first);
+        receiver.take(rival);
+    }
+    assert_eq!((receiver.complete, receiver.begun, receiver.image() == first), (1, 1, true));
+}
+
+#[test]
 fn refuses_other_keys_products_and_rollbacks_once_each_and_stores_nothing() {
     let image = image(10_000, 5);
     let forged = seal(&image, 64, 3, 5, &signing_key_from_random(&[8; 32]));
