@@ -96,7 +96,9 @@ impl LossMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::announcement::MAX_REPAIR_SYMBOLS;
     use crate::partition::Partition;
+    use proptest::prelude::*;
 
     fn schedule() -> Schedule {
         Schedule::new(Partition::new(8 * 1000, 8, 10).unwrap(), 3, 5, 5)
@@ -141,5 +143,28 @@ mod tests {
         }
         assert_eq!(meter.lost(), 0);
         assert_eq!(meter.received(), 3 * schedule().len());
+    }
+
+    proptest! {
+        /// Announcements are not signed. Whatever they say, in whatever order, the meter keeps counting (an overflow would
+        /// panic here) and gives a share: it may be wrong, and nothing but a report rests on it.
+        #[test]
+        fn hostile_announcements_cost_nothing_but_the_estimate(
+            symbols in 1u64..=255 * 56_403, blocks in 1u16..=255,
+            steps in prop::collection::vec((
+                any::<u16>(), prop_oneof![0..=MAX_REPAIR_SYMBOLS, Just(MAX_REPAIR_SYMBOLS)], 0..=MAX_REPAIR_SYMBOLS,
+                prop_oneof![any::<u32>(), Just(u32::MAX)], any::<bool>(),
+                prop::collection::vec((any::<u8>(), 0u32..1 << 24), 0..6),
+            ), 1..40),
+        ) {
+            let blocks = blocks.max(u16::try_from(symbols.div_ceil(56_403)).unwrap()).min(u16::try_from(symbols).unwrap_or(255));
+            let partition = Partition::new(symbols * 8, 8, blocks).unwrap();
+            let mut meter = LossMeter::default();
+            for (window, large, small, pass, pass_ended, ids) in steps {
+                meter.on_announcement(Schedule::new(partition, window, large, small), pass, pass_ended);
+                ids.iter().for_each(|&(sbn, esi)| meter.on_symbol(SymbolId { sbn, esi }));
+                prop_assert!(meter.loss().is_none_or(|loss| (0.0..=1.0).contains(&loss)));
+            }
+        }
     }
 }

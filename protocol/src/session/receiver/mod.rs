@@ -318,7 +318,10 @@ impl ReceiverSession {
             // The sender of this TSI went on to another manifest: take it up afresh.
             return self.listener.forget(tsi);
         }
-        if self.listener.is_bound(tsi) {
+        if !self.listener.is_bound(tsi) {
+            // It says that it carries this manifest: its next repetition proves that.
+            self.listener.forget(tsi);
+        } else {
             let (large, small) = announcement.repair_symbols;
             let schedule = Schedule::new(upgrade.partition, announcement.window_blocks, large, small);
             upgrade.loss.on_announcement(schedule, announcement.pass, announcement.pass_ended);
