@@ -17,4 +17,6 @@ pub mod partition;
 pub mod policy;
 pub mod sdp;
 pub mod session;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 pub mod wire;

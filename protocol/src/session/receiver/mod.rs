@@ -235,7 +235,6 @@ impl ReceiverSession {
                 return self.listener.bind(packet.header.tsi);
             }
             if manifest.manifest().sequence <= current.manifest.manifest().sequence {
-                self.stats.foreign += 1;
                 return;
             }
         }
@@ -307,11 +306,11 @@ impl ReceiverSession {
     }
 
     fn on_announcement(&mut self, packet: &Packet<'_>) {
-        self.stats.control += 1;
         let Ok(announcement) = Announcement::from_cbor(packet.payload) else {
             self.stats.malformed += 1;
             return;
         };
+        self.stats.control += 1;
         let tsi = packet.header.tsi;
         let Some(upgrade) = &mut self.upgrade else { return };
         if announcement.manifest_digest != upgrade.manifest.digest() {

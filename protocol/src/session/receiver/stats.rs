@@ -1,6 +1,7 @@
 //! What a receiver session counted.
 
-/// Counters of one receiver session; packets that were not used are counted by reason.
+/// Counters of one receiver session. Each packet is counted once among `symbols`, `surplus`, `early`, `foreign`,
+/// `malformed` and `control`; the other counters are of manifests and blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Packets seen.

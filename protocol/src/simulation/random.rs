@@ -1,0 +1,52 @@
+//! Small deterministic random numbers.
+
+/// SplitMix64: every run can be replayed from its seed.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The numbers that follow from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number, uniform over 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 when `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // The bias of the remainder is of no matter for bounds that are tiny against 2^64.
+        self.next_u64().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// An index below `len`; 0 when `len` is 0.
+    pub fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap_or_default()
+    }
+
+    /// A number from `range`, both ends included.
+    pub fn within(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {
+        range.start() + self.below(range.end() - range.start() + 1)
+    }
+
+    /// A byte.
+    pub fn byte(&mut self) -> u8 {
+        self.next_u64().to_be_bytes()[0]
+    }
+
+    /// True with a probability of `permille` in a thousand.
+    pub fn chance(&mut self, permille: u64) -> bool {
+        self.below(1000) < permille
+    }
+
+    /// A generator of its own, so that what one part of a world draws does not shift what another draws.
+    pub fn fork(&mut self) -> Self {
+        Self(self.next_u64())
+    }
+}

@@ -1,0 +1,182 @@
+//! A receiver: the real session with staging in memory, as the receiver program drives it, without threads or files.
+
+use super::{Staging, device, release_key};
+use crate::manifest::TrustStore;
+use crate::policy::Device;
+use crate::session::receiver::{Action, BlockCheck, BlockOutcome, ReceiverSession, Stats};
+use fleetcast_fec::Codec;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A receiver with what a test wants to know of it.
+#[derive(Debug)]
+pub struct Receiver {
+    /// The session.
+    pub session: ReceiverSession,
+    /// What lies on its disk, and for which manifest; survives [`restart`](Self::restart).
+    pub disk: Option<([u8; 32], Staging)>,
+    /// Upgrades begun since the last restart.
+    pub begun: u32,
+    /// Upgrades completed since the last restart.
+    pub complete: u32,
+    /// Refusals reported since the last restart.
+    pub refused: Vec<String>,
+    /// Times it was said that the release is installed already, since the last restart.
+    pub installed: u32,
+    device: Device,
+    tsi: Option<u32>,
+    codec: Codec,
+    /// Checks take this long, so that packets arrive while a block is checked.
+    check_time: Duration,
+    checks: VecDeque<(Duration, BlockCheck)>,
+    now: Duration,
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self::new(device(None), None)
+    }
+}
+
+impl Receiver {
+    /// A receiver that trusts [`release_key`] and listens to every session, or only to `tsi`. Checks take no time.
+    pub fn new(device: Device, tsi: Option<u32>) -> Self {
+        Self {
+            session: session(&device, tsi),
+            disk: None,
+            begun: 0,
+            complete: 0,
+            refused: Vec::new(),
+            installed: 0,
+            device,
+            tsi,
+            codec: Codec::new(),
+            check_time: Duration::ZERO,
+            checks: VecDeque::new(),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Lets every check of a block take `time`.
+    #[must_use]
+    pub fn with_check_time(mut self, time: Duration) -> Self {
+        self.check_time = time;
+        self
+    }
+
+    /// The time up to which the receiver has lived.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// A packet arrives at `now`, which never runs backwards.
+    ///
+    /// # Panics
+    ///
+    /// When the session asks for what would damage staging, or counts the packet not exactly once.
+    pub fn deliver(&mut self, now: Duration, packet: &[u8]) {
+        self.pass_time(now);
+        let before = *self.session.stats();
+        if let Some(store) = self.session.on_packet(self.now, packet) {
+            let (_, staging) = self.disk.as_mut().expect("a symbol before staging was prepared");
+            staging.store(&store);
+        }
+        let stats = self.session.stats();
+        assert_eq!(stats.packets, before.packets + 1);
+        assert_eq!(counted(stats), counted(&before) + 1, "a packet is counted under one reason: {before:?}, {stats:?}");
+        self.act();
+    }
+
+    /// Time passes until `now` with no packet.
+    pub fn pass_time(&mut self, now: Duration) {
+        loop {
+            let check = self.checks.front().map(|(due, _)| *due);
+            let timeout = self.session.poll_timeout();
+            let Some(due) = check.into_iter().chain(timeout).min().filter(|&due| due <= now) else { break };
+            self.now = self.now.max(due);
+            if check == Some(due) {
+                self.finish_check();
+            } else {
+                self.session.on_timeout(self.now);
+            }
+            self.act();
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// The process is killed and started again: what is left is the disk.
+    pub fn restart(&mut self) {
+        self.session = session(&self.device, self.tsi);
+        self.checks.clear();
+        (self.begun, self.complete, self.installed) = (0, 0, 0);
+        self.refused.clear();
+    }
+
+    /// The image as it lies in staging.
+    ///
+    /// # Panics
+    ///
+    /// When no upgrade has begun.
+    pub fn image(&self) -> &[u8] {
+        let (_, staging) = self.disk.as_ref().expect("an upgrade");
+        staging.image()
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Begin { .. } => self.begin(),
+                Action::AlreadyInstalled { .. } => self.installed += 1,
+                Action::Refused { reason } => self.refused.push(reason.to_string()),
+                Action::Check(check) => {
+                    if let Some((_, staging)) = &mut self.disk {
+                        staging.freeze(check.range.sbn, true);
+                    }
+                    self.checks.push_back((self.now + self.check_time, check));
+                    if self.check_time.is_zero() {
+                        self.finish_check();
+                    }
+                }
+                Action::Complete => self.complete += 1,
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun += 1;
+        let manifest = self.session.manifest().expect("the manifest of the upgrade begun").clone();
+        if self.disk.as_ref().is_none_or(|(digest, _)| *digest != manifest.digest()) {
+            self.disk = Some((manifest.digest(), Staging::new(manifest.manifest())));
+        }
+        let Some((_, staging)) = &mut self.disk else { return };
+        let whole = staging.whole_blocks(manifest.manifest());
+        for range in manifest.manifest().partition.iter() {
+            staging.freeze(range.sbn, whole.contains(&range.sbn));
+        }
+        self.session.begin(whole);
+    }
+
+    fn finish_check(&mut self) {
+        let Some((_, check)) = self.checks.pop_front() else { return };
+        let sbn = check.range.sbn;
+        // An upgrade that was replaced has no staging any more; the session has to ignore its blocks by itself.
+        let outcome = match &mut self.disk {
+            Some((_, staging)) if check.generation == self.session.generation() => {
+                let outcome = staging.check(&self.codec, &check);
+                staging.freeze(sbn, matches!(outcome, BlockOutcome::Verified { .. }));
+                outcome
+            }
+            _ => BlockOutcome::Verified { decoded: false },
+        };
+        self.session.on_block(self.now, check.generation, sbn, outcome);
+    }
+}
+
+fn session(device: &Device, tsi: Option<u32>) -> ReceiverSession {
+    ReceiverSession::new(TrustStore::new([release_key().verifying_key()]), device.clone(), tsi)
+}
+
+/// The packets that are counted under some reason.
+fn counted(stats: &Stats) -> u64 {
+    stats.symbols + stats.surplus + stats.early + stats.foreign + stats.malformed + stats.control
+}

@@ -1,0 +1,212 @@
+//! Runs a scenario: sends what the sessions send, kills the receiver when its time has come, and checks what it holds.
+
+use crate::scenario::{Scenario, Session};
+use fleetcast_protocol::session::receiver::Stats;
+use fleetcast_protocol::session::sender::SenderConfig;
+use fleetcast_protocol::simulation::{Path, Random, Receiver, Transmission, device};
+use std::time::Duration;
+
+/// The wanted release must be complete this long after the last disturbance: 300 rounds of control packets, and
+/// enough packets for dozens of passes.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE_PACKETS: u32 = 60_000;
+
+/// What happened in a run, or in many.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outcome {
+    packets: u64,
+    symbols: u64,
+    surplus: u64,
+    early: u64,
+    foreign: u64,
+    malformed: u64,
+    refused: u64,
+    decoded_blocks: u64,
+    restored_blocks: u64,
+    corrupt_blocks: u64,
+    singular_decodes: u64,
+    restarts: u64,
+    replaced: u64,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in self.fields_mut().into_iter().zip(other.fields()) {
+            *sum.1 += more.1;
+        }
+    }
+
+    /// Otherwise the runs would prove less than they seem to.
+    pub fn assert_that_everything_happened(&self) {
+        for (name, count) in self.fields() {
+            assert!(count > 0, "in no run there was anything of: {name}");
+        }
+    }
+
+    fn take(&mut self, stats: &Stats) {
+        self.packets += stats.packets;
+        self.symbols += stats.symbols;
+        self.surplus += stats.surplus;
+        self.early += stats.early;
+        self.foreign += stats.foreign;
+        self.malformed += stats.malformed;
+        self.refused += stats.refused;
+        self.decoded_blocks += u64::from(stats.decoded_blocks);
+        self.restored_blocks += u64::from(stats.restored_blocks);
+        self.corrupt_blocks += u64::from(stats.corrupt_blocks);
+        self.singular_decodes += u64::from(stats.singular_decodes);
+    }
+
+    fn fields(mut self) -> Vec<(&'static str, u64)> {
+        self.fields_mut().into_iter().map(|(name, count)| (name, *count)).collect()
+    }
+
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 13] {
+        [
+            ("packets", &mut self.packets),
+            ("symbols", &mut self.symbols),
+            ("surplus", &mut self.surplus),
+            ("early", &mut self.early),
+            ("foreign", &mut self.foreign),
+            ("malformed", &mut self.malformed),
+            ("refused", &mut self.refused),
+            ("decoded blocks", &mut self.decoded_blocks),
+            ("restored blocks", &mut self.restored_blocks),
+            ("corrupt blocks", &mut self.corrupt_blocks),
+            ("singular decodes", &mut self.singular_decodes),
+            ("restarts", &mut self.restarts),
+            ("replaced upgrades", &mut self.replaced),
+        ]
+    }
+}
+
+/// One session with the path to the receiver.
+struct Source<'s> {
+    session: &'s Session,
+    transmission: Transmission<'s>,
+    path: Path,
+    /// The next packet and when it leaves, in the world's time.
+    next: Option<(Duration, Vec<u8>)>,
+}
+
+impl<'s> Source<'s> {
+    fn new(scenario: &'s Scenario, session: &'s Session, random: Random) -> Self {
+        let release = &scenario.releases[session.release];
+        let config = SenderConfig { rate_bps: rate_bps(scenario.tick), ..session.config.clone() };
+        let transmission = Transmission::new(&config, release, scenario.tick);
+        let mut source = Self { session, transmission, path: Path::new(session.path, random), next: None };
+        source.advance();
+        source
+    }
+
+    fn advance(&mut self) {
+        let next = self.transmission.next().map(|(at, packet)| (self.session.start + at, packet));
+        self.next = next.filter(|(at, _)| self.session.stop.is_none_or(|stop| *at < stop));
+    }
+}
+
+/// The rate at which one packet of about the size of a control packet leaves every `tick`.
+fn rate_bps(tick: Duration) -> u64 {
+    const BITS: u128 = 340 * 8;
+    u64::try_from(BITS * 1_000_000_000 / tick.as_nanos()).unwrap()
+}
+
+/// A run under way.
+pub struct World<'s> {
+    scenario: &'s Scenario,
+    sources: Vec<Source<'s>>,
+    receiver: Receiver,
+    random: Random,
+    kills: std::slice::Iter<'s, Duration>,
+    next_kill: Option<Duration>,
+    outcome: Outcome,
+}
+
+impl<'s> World<'s> {
+    pub fn new(scenario: &'s Scenario) -> Self {
+        let mut random = Random::new(!scenario.seed);
+        let sources = scenario.sessions.iter().map(|session| Source::new(scenario, session, random.fork())).collect();
+        let mut kills = scenario.kills.iter();
+        let next_kill = kills.next().copied();
+        let receiver = Receiver::new(device(None), None).with_check_time(scenario.check_time);
+        Self { scenario, sources, receiver, random, kills, next_kill, outcome: Outcome::default() }
+    }
+
+    pub fn run(mut self) -> Outcome {
+        let latest = self.scenario.calm + PATIENCE + self.scenario.tick * PATIENCE_PACKETS;
+        let mut done = false;
+        while !done {
+            let now = self.send();
+            assert!(
+                now <= latest,
+                "still not complete at {now:?}, undisturbed since {:?}: {:?}",
+                self.scenario.calm,
+                self.receiver.session.stats()
+            );
+            self.kill_when_due(now);
+            self.deliver(now);
+            done = self.is_done();
+        }
+        self.outcome.take(self.receiver.session.stats());
+        self.outcome
+    }
+
+    /// Lets the session whose turn it is send a packet, and says when that was.
+    fn send(&mut self) -> Duration {
+        let turn = |source: &&mut Source<'_>| source.next.as_ref().map_or(Duration::MAX, |(at, _)| *at);
+        let source = self.sources.iter_mut().min_by_key(turn).expect("a session");
+        let (at, packet) = source.next.take().expect("a carousel without end");
+        source.path.send(at, &packet);
+        source.advance();
+        at
+    }
+
+    /// Delivers what has arrived by `now`, from all paths in the order of time.
+    fn deliver(&mut self, now: Duration) {
+        loop {
+            let first =
+                self.sources.iter_mut().min_by_key(|source| source.path.next_arrival().unwrap_or(Duration::MAX));
+            let Some((at, packet)) = first.and_then(|source| source.path.arrival(now)) else { return };
+            if at < self.scenario.join {
+                continue;
+            }
+            let before = (self.receiver.begun, self.receiver.complete);
+            self.receiver.deliver(at.max(self.receiver.now()), &packet);
+            if self.random.chance(self.scenario.noise_permille) {
+                let noise: Vec<u8> = (0..self.random.below(80)).map(|_| self.random.byte()).collect();
+                self.receiver.deliver(self.receiver.now(), &noise);
+            }
+            self.outcome.replaced += u64::from(self.receiver.begun > before.0 && self.receiver.begun > 1);
+            if self.receiver.complete > before.1 {
+                self.assert_right_image();
+            }
+        }
+    }
+
+    fn kill_when_due(&mut self, now: Duration) {
+        while self.next_kill.is_some_and(|at| at <= now) {
+            self.outcome.take(self.receiver.session.stats());
+            self.outcome.restarts += 1;
+            self.receiver.restart();
+            self.next_kill = self.kills.next().copied();
+        }
+    }
+
+    /// Whatever is called complete is what the sender has, and is signed by whom the receiver trusts.
+    fn assert_right_image(&self) {
+        let manifest = self.receiver.session.manifest().expect("the manifest of what is complete");
+        let sent = self.scenario.releases.iter().find(|release| release.manifest.digest() == manifest.digest());
+        assert!(self.receiver.image() == sent.expect("a release that was sent").image, "the image is wrong");
+    }
+
+    fn is_done(&self) -> bool {
+        let wanted = &self.scenario.releases[self.scenario.wanted].manifest;
+        let current = self.receiver.session.manifest().is_some_and(|manifest| manifest.digest() == wanted.digest());
+        let done = current && self.receiver.session.is_complete() && self.next_kill.is_none();
+        if done {
+            assert!(self.receiver.complete >= 1, "complete, and the driver was not told");
+            self.assert_right_image();
+        }
+        done
+    }
+}
