@@ -3,7 +3,7 @@
 use crate::image::{Image, ImageError};
 use crate::interface::{Interface, InterfaceError};
 use crate::pace::{self, PaceError, Pacer, burst_packets, monotonic_now};
-use crate::precompute::{self, Filler, Planner, PrecomputeError, Shape};
+use crate::precompute::{self, FillError, Filler, Planner, PrecomputeError, Shape};
 use crate::rate::{Cost, RateLayer, time_of};
 use crate::report::Report;
 use crate::transmit::{self, Mmsg, SocketError, SocketOptions, Transmit};
@@ -129,9 +129,10 @@ impl SendError {
             Self::ReadManifest { .. } | Self::Interface(_) | Self::Socket(_) => exit::ENVIRONMENT,
             Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
             Self::Image(_) => exit::ENVIRONMENT,
-            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(precompute::FillError::Image(_)))) => {
-                exit::VERIFICATION
-            }
+            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(
+                ImageError::Mismatch(_) | ImageError::Changed(_),
+            )))) => exit::VERIFICATION,
+            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(_)))) => exit::ENVIRONMENT,
             Self::Pace(PaceError::Transmit(_)) => exit::ENVIRONMENT,
             Self::Precompute(_) | Self::Pace(_) | Self::Random(_) => exit::UNEXPECTED,
             Self::Interrupted => exit::INTERRUPTED,

@@ -1,13 +1,17 @@
 //! Fills the slots of a job: heads, source symbols by one copy from the mapped image, repair symbols computed in place.
 
 use super::job::{Job, JobPacket};
-use crate::image::{Image, ImageError};
+use crate::image::{Image, ImageError, State};
 use fleetcast_fec::{Codec, EncodeError, RepairRow};
 use fleetcast_protocol::manifest::{ImageMismatch, UnverifiedManifest};
 use fleetcast_protocol::session::SymbolId;
 use fleetcast_protocol::session::sender::{Outgoing, SymbolWriter, WriterError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
+
+/// A job is filled again when something was done to the file meanwhile, this often at most.
+const ATTEMPTS: u32 = 8;
 
 /// Why a slot could not be filled.
 #[derive(Debug, Error)]
@@ -30,17 +34,38 @@ pub struct Filler {
     manifest: UnverifiedManifest,
     writer: SymbolWriter,
     codec: Codec,
+    verified: Mutex<Verified>,
+}
+
+/// The blocks whose hash was compared since something was done to the file: renamed, linked, or changed with its time set
+/// back.
+#[derive(Debug)]
+struct Verified {
+    state: State,
+    sbns: BTreeSet<u8>,
 }
 
 impl Filler {
     /// Fills slots with packets of `image`, as `writer` lays them out.
     pub fn new(image: Image, manifest: UnverifiedManifest, writer: SymbolWriter) -> Self {
-        Self { image, manifest, writer, codec: Codec::new() }
+        let verified = Mutex::new(Verified { state: image.opened(), sbns: BTreeSet::new() });
+        Self { image, manifest, writer, codec: Codec::new(), verified }
     }
 
-    /// Fills all slots of `job`.
+    /// Fills all slots of `job`, from the file as the manifest describes it and nothing else.
     pub fn fill(&self, job: &mut Job) -> Result<(), FillError> {
-        self.check_blocks(&job.new_blocks)?;
+        for _ in 0..ATTEMPTS {
+            let state = self.image.state()?;
+            self.check_blocks(job, state)?;
+            self.fill_slots(job)?;
+            if self.image.state()? == state {
+                return Ok(());
+            }
+        }
+        Ok(self.image.check_unchanged()?)
+    }
+
+    fn fill_slots(&self, job: &mut Job) -> Result<(), FillError> {
         // Repair rows of a block are computed together: the cost is nearly all in the block, not in the rows.
         let mut repair: BTreeMap<u8, Vec<RepairRow<'_>>> = BTreeMap::new();
         let mut packets = job.packets.iter().peekable();
@@ -67,16 +92,33 @@ impl Filler {
         Ok(())
     }
 
-    /// Compares blocks with the manifest before anything of them is sent, and the file with what was mapped always.
-    fn check_blocks(&self, sbns: &[u8]) -> Result<(), FillError> {
-        self.image.check_unchanged()?;
-        for &sbn in sbns {
-            if !self.manifest.manifest().block_matches(sbn, self.block(sbn)) {
-                self.image.check_unchanged()?;
-                return Err(ImageError::from(ImageMismatch::Block { sbn }).into());
+    /// Compares blocks with the manifest before anything of them is sent, and again once something was done to the file.
+    fn check_blocks(&self, job: &Job, state: State) -> Result<(), FillError> {
+        if state == self.image.opened() {
+            return job.new_blocks.iter().try_for_each(|&sbn| self.check_block(sbn));
+        }
+        let sbns: BTreeSet<u8> = job.packets.iter().filter_map(|packet| sbn_of(&packet.packet)).collect();
+        // Held while hashing: it happens seldom, and each block is hashed once.
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.state != state {
+            *verified = Verified { state, sbns: BTreeSet::new() };
+        }
+        for sbn in sbns {
+            if !verified.sbns.contains(&sbn) {
+                self.check_block(sbn)?;
+                verified.sbns.insert(sbn);
             }
         }
         Ok(())
+    }
+
+    fn check_block(&self, sbn: u8) -> Result<(), FillError> {
+        if self.manifest.manifest().block_matches(sbn, self.block(sbn)) {
+            return Ok(());
+        }
+        // It may have been changed just now: then that is the better message.
+        self.image.state()?;
+        Err(ImageError::from(ImageMismatch::Block { sbn }).into())
     }
 
     fn is_source(&self, id: SymbolId) -> bool {
@@ -85,5 +127,12 @@ impl Filler {
 
     fn block(&self, sbn: u8) -> &[u8] {
         self.manifest.manifest().partition.block(sbn).map_or(&[], |range| self.image.block(&range))
+    }
+}
+
+fn sbn_of(packet: &Outgoing) -> Option<u8> {
+    match packet {
+        Outgoing::Symbol { id, .. } => Some(id.sbn),
+        Outgoing::Control(_) => None,
     }
 }

@@ -216,3 +216,104 @@ fn dropping_the_pipeline_ends_its_threads() {
     }
     panic!("the planner is still there");
 }
+
+/// What a pipeline gives before it ends: every packet of the image is compared with the sealed image.
+fn drain_and_compare(
+    fixture: &Fixture,
+    mut pipeline: Pipeline,
+    mut meanwhile: impl FnMut(usize),
+) -> Option<PrecomputeError> {
+    for count in 0.. {
+        meanwhile(count);
+        let mut job = match pipeline.filled.recv() {
+            Ok(Some(job)) => job,
+            Ok(None) => return None,
+            Err(error) => return Some(error),
+        };
+        for bytes in job.slots.iter_mut().flat_map(Slot::packets_mut) {
+            let packet = Packet::parse(bytes).unwrap();
+            if packet.header.toi == TOI_IMAGE {
+                let id = packet.payload_id().unwrap();
+                let expected = fixture.expected_symbol(u8::try_from(id.sbn).unwrap(), id.esi);
+                assert!(packet.payload == expected, "a wrong symbol left: {id:?}");
+            }
+        }
+        let _ = pipeline.free.send(job.slots);
+    }
+    None
+}
+
+fn is_changed(error: Option<&PrecomputeError>) -> bool {
+    matches!(error, Some(PrecomputeError::Fill(FillError::Image(ImageError::Changed(_)))))
+}
+
+/// No signal, no wrong packet, and an error: wherever the file is cut, and whenever.
+#[test]
+fn a_truncation_at_any_moment_stops_the_send_and_spoils_no_packet() {
+    for (round, left) in [0, 1, 4096, 8192, 29_999].into_iter().cycle().take(60).enumerate() {
+        let fixture = fixture();
+        let path = fixture.folder.path().join("image");
+        let pipeline = fixture.start(fixture.image(), 1 + round % 3);
+        let cut = || fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(left).unwrap();
+        let error = drain_and_compare(&fixture, pipeline, |count| {
+            if count == round {
+                cut();
+            }
+        });
+        assert!(is_changed(error.as_ref()), "round {round}: {error:?}");
+    }
+}
+
+#[test]
+fn a_truncation_while_workers_read_stops_the_send_and_spoils_no_packet() {
+    for round in 0..40 {
+        let fixture = fixture();
+        let path = fixture.folder.path().join("image");
+        let pipeline = fixture.start(fixture.image(), 2);
+        let error = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_micros(round * 37));
+                fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(round * 700).unwrap();
+            });
+            drain_and_compare(&fixture, pipeline, |_| ())
+        });
+        // It may have been too late to matter.
+        assert!(error.is_none() || is_changed(error.as_ref()), "round {round}: {error:?}");
+    }
+}
+
+#[test]
+fn a_change_with_its_time_set_back_stops_the_send_and_spoils_no_packet() {
+    let fixture = fixture();
+    let path = fixture.folder.path().join("image");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let pipeline = fixture.start(fixture.image(), 2);
+    let error = drain_and_compare(&fixture, pipeline, |count| {
+        if count == 3 {
+            use std::os::unix::fs::FileExt;
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            for block in fixture.manifest.manifest().partition.iter() {
+                file.write_all_at(&[!fixture.bytes[block.offset as usize]], block.offset).unwrap();
+            }
+            file.set_modified(modified).unwrap();
+        }
+    });
+    let error = error.expect("nothing was noticed").to_string();
+    assert!(error.contains("block"), "{error}");
+}
+
+#[test]
+fn replacing_the_file_s_name_or_mode_does_not_disturb_the_send() {
+    let fixture = fixture();
+    let [path, other] = ["image", "other"].map(|name| fixture.folder.path().join(name));
+    fs::write(&other, [9; 100]).unwrap();
+    thread::sleep(Duration::from_millis(20));
+    let pipeline = fixture.start(fixture.image(), 2);
+    let error = drain_and_compare(&fixture, pipeline, |count| match count {
+        3 => fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap(),
+        6 => fs::rename(&other, &path).unwrap(),
+        _ => (),
+    });
+    assert!(error.is_none(), "{error:?}");
+}
