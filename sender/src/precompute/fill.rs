@@ -54,9 +54,15 @@ impl Filler {
 
     /// Fills all slots of `job`, from the file as the manifest describes it and nothing else.
     pub fn fill(&self, job: &mut Job) -> Result<(), FillError> {
+        self.fill_after(job, || ())
+    }
+
+    /// Does `meanwhile` at the worst moment: when the file was looked at and its bytes are about to be read.
+    pub(super) fn fill_after(&self, job: &mut Job, mut meanwhile: impl FnMut()) -> Result<(), FillError> {
         for _ in 0..ATTEMPTS {
             let state = self.image.state()?;
             self.check_blocks(job, state)?;
+            meanwhile();
             self.fill_slots(job)?;
             if self.image.state()? == state {
                 return Ok(());

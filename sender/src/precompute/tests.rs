@@ -13,6 +13,7 @@ use fleetcast_protocol::session::sender::{LEAD_IN_ROUNDS, ROUND_GAP, SenderConfi
 use fleetcast_protocol::session::{Profile, RepairShare};
 use fleetcast_protocol::wire::{Packet, TOI_IMAGE};
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 const RATE_BPS: u64 = 10_000_000;
@@ -65,6 +66,10 @@ impl Fixture {
         Image::open(&self.folder.path().join("image")).unwrap()
     }
 
+    fn open(&self) -> fs::File {
+        fs::OpenOptions::new().write(true).open(self.folder.path().join("image")).unwrap()
+    }
+
     fn start(&self, image: Image, workers: usize) -> Pipeline {
         let session = self.session();
         let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
@@ -88,6 +93,18 @@ impl Fixture {
         let shape = BlockShape::new(range.shape.k(), SYMBOL_SIZE).unwrap();
         Codec::new().encode(shape, &block, &mut [RepairRow { esi, out: &mut out }]).unwrap();
         out
+    }
+
+    /// Compares every packet of the image with the sealed image.
+    fn assert_right(&self, job: &mut Job) {
+        for bytes in job.slots.iter_mut().flat_map(Slot::packets_mut) {
+            let packet = Packet::parse(bytes).unwrap();
+            if packet.header.toi == TOI_IMAGE {
+                let id = packet.payload_id().unwrap();
+                let expected = self.expected_symbol(u8::try_from(id.sbn).unwrap(), id.esi);
+                assert!(packet.payload == expected, "a wrong symbol left: {id:?}");
+            }
+        }
     }
 }
 
@@ -217,7 +234,7 @@ fn dropping_the_pipeline_ends_its_threads() {
     panic!("the planner is still there");
 }
 
-/// What a pipeline gives before it ends: every packet of the image is compared with the sealed image.
+/// What a pipeline gives before it ends, compared with the sealed image.
 fn drain_and_compare(
     fixture: &Fixture,
     mut pipeline: Pipeline,
@@ -230,14 +247,7 @@ fn drain_and_compare(
             Ok(None) => return None,
             Err(error) => return Some(error),
         };
-        for bytes in job.slots.iter_mut().flat_map(Slot::packets_mut) {
-            let packet = Packet::parse(bytes).unwrap();
-            if packet.header.toi == TOI_IMAGE {
-                let id = packet.payload_id().unwrap();
-                let expected = fixture.expected_symbol(u8::try_from(id.sbn).unwrap(), id.esi);
-                assert!(packet.payload == expected, "a wrong symbol left: {id:?}");
-            }
-        }
+        fixture.assert_right(&mut job);
         let _ = pipeline.free.send(job.slots);
     }
     None
@@ -252,12 +262,10 @@ fn is_changed(error: Option<&PrecomputeError>) -> bool {
 fn a_truncation_at_any_moment_stops_the_send_and_spoils_no_packet() {
     for (round, left) in [0, 1, 4096, 8192, 29_999].into_iter().cycle().take(60).enumerate() {
         let fixture = fixture();
-        let path = fixture.folder.path().join("image");
         let pipeline = fixture.start(fixture.image(), 1 + round % 3);
-        let cut = || fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(left).unwrap();
         let error = drain_and_compare(&fixture, pipeline, |count| {
             if count == round {
-                cut();
+                fixture.open().set_len(left).unwrap();
             }
         });
         assert!(is_changed(error.as_ref()), "round {round}: {error:?}");
@@ -268,12 +276,11 @@ fn a_truncation_at_any_moment_stops_the_send_and_spoils_no_packet() {
 fn a_truncation_while_workers_read_stops_the_send_and_spoils_no_packet() {
     for round in 0..40 {
         let fixture = fixture();
-        let path = fixture.folder.path().join("image");
         let pipeline = fixture.start(fixture.image(), 2);
         let error = thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(Duration::from_micros(round * 37));
-                fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(round * 700).unwrap();
+                fixture.open().set_len(round * 700).unwrap();
             });
             drain_and_compare(&fixture, pipeline, |_| ())
         });
@@ -290,9 +297,9 @@ fn a_change_with_its_time_set_back_stops_the_send_and_spoils_no_packet() {
     thread::sleep(Duration::from_millis(20));
     let pipeline = fixture.start(fixture.image(), 2);
     let error = drain_and_compare(&fixture, pipeline, |count| {
-        if count == 3 {
-            use std::os::unix::fs::FileExt;
-            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        // In the second pass, when every block has been compared once.
+        if count == 60 {
+            let file = fixture.open();
             for block in fixture.manifest.manifest().partition.iter() {
                 file.write_all_at(&[!fixture.bytes[block.offset as usize]], block.offset).unwrap();
             }
@@ -301,6 +308,37 @@ fn a_change_with_its_time_set_back_stops_the_send_and_spoils_no_packet() {
     });
     let error = error.expect("nothing was noticed").to_string();
     assert!(error.contains("block"), "{error}");
+}
+
+/// At the worst moment: the file was looked at, and its bytes are about to be read.
+#[test]
+fn a_job_that_was_filled_from_a_changed_file_is_not_handed_on() {
+    let truncate = |fixture: &Fixture| fixture.open().set_len(0).unwrap();
+    let overwrite = |fixture: &Fixture| fixture.open().write_all_at(&vec![9; fixture.bytes.len()], 0).unwrap();
+    let overwrite_and_set_back = |fixture: &Fixture| {
+        let modified = fixture.open().metadata().unwrap().modified().unwrap();
+        overwrite(fixture);
+        fixture.open().set_modified(modified).unwrap();
+    };
+    for (change, what) in [
+        (&truncate as &dyn Fn(&Fixture), "changed"),
+        (&overwrite, "changed"),
+        (&overwrite_and_set_back, "source block"),
+    ] {
+        let fixture = fixture();
+        thread::sleep(Duration::from_millis(20));
+        let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
+        let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
+        let mut planner = Planner::new(fixture.session(), cost, RATE_BPS, shape);
+        let filler = Filler::new(fixture.image(), fixture.manifest.clone(), fixture.session().writer());
+        let mut next = || planner.next_job(|| Some(Slot::with_capacity(1500))).unwrap().unwrap();
+        // Past the first of each block, whose hash is compared anyway.
+        let mut job = (0..70).map(|_| next()).last().unwrap();
+        filler.fill_after(&mut job, || ()).unwrap();
+        fixture.assert_right(&mut job);
+        let error = filler.fill_after(&mut job, || change(&fixture)).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
 }
 
 #[test]
