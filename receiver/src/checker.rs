@@ -8,6 +8,7 @@ use fleetcast_fec::{Codec, DecodeError};
 use fleetcast_protocol::session::receiver::{BlockCheck, BlockOutcome};
 use rustix::event::{EventfdFlags, eventfd};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub enum Checked {
 enum Job {
     Begin { generation: u32, staging: Arc<Staging>, whole: Vec<u8> },
     Check(BlockCheck),
+    Sync { generation: u32, journal: Arc<File> },
 }
 
 /// A thread that checks blocks, one after the other: its memory is one block and one decode, whatever the image.
@@ -101,6 +103,11 @@ impl Checker {
     /// Hands a block to the thread.
     pub fn check(&self, check: BlockCheck) {
         self.submit(Job::Check(check));
+    }
+
+    /// Asks the thread to make staging and journal durable.
+    pub fn sync(&self, generation: u32, journal: Arc<File>) {
+        self.submit(Job::Sync { generation, journal });
     }
 
     fn submit(&self, job: Job) {
@@ -171,6 +178,14 @@ impl Worker {
                     image.read_back.block_is_verified(sbn);
                 }
                 Ok(Some(Checked::Block { generation, sbn, outcome }))
+            }
+            Job::Sync { generation, journal } => {
+                if let Some(image) = self.image.as_ref().filter(|image| image.generation == generation) {
+                    image.staging.sync_data()?;
+                    // The journal only saves bytes: where it cannot be synced, its records are torn or stale at worst.
+                    let _ = journal.sync_data();
+                }
+                Ok(None)
             }
         }
     }

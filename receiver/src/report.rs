@@ -9,7 +9,7 @@ use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Acceptance;
-use fleetcast_protocol::session::receiver::ReceiverSession;
+use fleetcast_protocol::session::receiver::{ReceiverSession, Stats};
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -63,13 +63,14 @@ impl Report {
         self.events.tell("manifest", fields, &text);
     }
 
-    /// A manifest was accepted; `restored_blocks` when an earlier run had begun with it.
-    pub fn accepted(&mut self, manifest: &SignedManifest, acceptance: Acceptance, restored_blocks: Option<usize>) {
+    /// A manifest was accepted; `restored` when an earlier run had begun with it.
+    pub fn accepted(&mut self, manifest: &SignedManifest, acceptance: Acceptance, restored: Option<Stats>) {
         let content = manifest.manifest();
         let blocks = content.partition.blocks();
         let mut fields = manifest_fields(manifest);
         fields["accepted"] = json!(true);
-        fields["restored_blocks"] = json!(restored_blocks.unwrap_or(0));
+        fields["restored_blocks"] = json!(restored.map_or(0, |it| it.restored_blocks));
+        fields["restored_symbols"] = json!(restored.map_or(0, |it| it.restored_symbols));
         let mut text = format!(
             "accepted {} {} (sequence {}), {} bytes in {blocks} blocks",
             content.name,
@@ -77,8 +78,10 @@ impl Report {
             content.sequence,
             content.partition.image_len(),
         );
-        if let Some(restored) = restored_blocks {
-            text += &format!("; {restored} of them are in staging already");
+        if let Some(Stats { restored_blocks, restored_symbols, .. }) = restored {
+            text += &format!(
+                "; {restored_blocks} of them, and {restored_symbols} symbols of others, are in staging already"
+            );
         }
         if acceptance.validity_unchecked() {
             fields["warning"] = json!(VALIDITY_UNCHECKED);
@@ -168,7 +171,7 @@ impl Report {
             "result": result, "sha256": sha256, "seconds": seconds(now),
             "packets": stats.packets, "bytes": stats.bytes, "symbols": stats.symbols, "lost": lost, "loss": loss,
             "blocks": stats.verified_blocks, "decoded_blocks": stats.decoded_blocks,
-            "restored_blocks": stats.restored_blocks, "corrupt_blocks": stats.corrupt_blocks,
+            "restored_blocks": stats.restored_blocks, "restored_symbols": stats.restored_symbols, "corrupt_blocks": stats.corrupt_blocks,
             "singular_decodes": stats.singular_decodes, "surplus": stats.surplus, "early": stats.early,
             "foreign": stats.foreign, "malformed": stats.malformed, "control": stats.control,
             "refused": stats.refused, "socket_drops": socket_drops,

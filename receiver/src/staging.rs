@@ -123,11 +123,12 @@ impl Staging {
         self.file.write_all_at(bytes, offset).map_err(|source| self.error("write", source))
     }
 
-    /// Copies a symbol from one row to another.
-    pub fn relocate(&self, from: u64, to: u64) -> Result<(), StagingError> {
+    /// Copies a symbol from one row to another, and returns it.
+    pub fn relocate(&self, from: u64, to: u64) -> Result<Vec<u8>, StagingError> {
         let mut symbol = vec![0; self.symbol_size()];
         self.read(&mut symbol, from)?;
-        self.write(&symbol, to)
+        self.write(&symbol, to)?;
+        Ok(symbol)
     }
 
     /// Writes symbols to their places and empties `symbols`, in as few system calls as there are runs of neighbours.

@@ -6,6 +6,7 @@
 //! | `installed.json` | the manifest applied last: the floor below which nothing is accepted |
 //! | `manifest.fcm` | the manifest whose image is in `staging` |
 //! | `staging` | the image as it comes together |
+//! | `journal` | which symbols lie where in `staging` |
 //! | `verified` | the whole, verified image, with policy `none` |
 
 use fleetcast_protocol::hex;
@@ -123,6 +124,17 @@ impl State {
         self.folder.join("staging")
     }
 
+    /// Where it is noted which symbols `staging` holds.
+    pub fn journal_path(&self) -> PathBuf {
+        self.folder.join("journal")
+    }
+
+    /// The manifest of an upgrade that an earlier run left unfinished, as it came: nothing of it is verified.
+    pub fn unfinished(&self) -> Option<Vec<u8>> {
+        let manifest = fs::read(self.manifest_path()).ok()?;
+        self.staging_path().exists().then_some(manifest)
+    }
+
     /// Where policy `none` leaves the verified image.
     pub fn verified_path(&self) -> PathBuf {
         self.folder.join("verified")
@@ -142,10 +154,13 @@ impl State {
 
     /// Notes that `staging` is for `manifest` from now on, durably, before the first byte of it is written.
     pub fn begin_staging(&self, manifest: &SignedManifest) -> Result<(), StateError> {
-        let path = self.staging_path();
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path)(source)),
-            _ => {}
+        for path in [self.staging_path(), self.journal_path()] {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", &path)(source));
+                }
+                _ => {}
+            }
         }
         write_durably(&self.manifest_path(), manifest.bytes())
     }
@@ -159,8 +174,9 @@ impl State {
         write_durably(&path, &json)?;
         self.installed = Some(installed);
         // Left over or already moved away: either way nothing depends on them any more.
-        let _ = fs::remove_file(self.manifest_path());
-        let _ = fs::remove_file(self.staging_path());
+        for path in [self.manifest_path(), self.journal_path(), self.staging_path()] {
+            let _ = fs::remove_file(path);
+        }
         Ok(())
     }
 

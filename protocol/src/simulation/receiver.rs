@@ -3,7 +3,7 @@
 use super::{Staging, device, release_key};
 use crate::manifest::TrustStore;
 use crate::policy::Device;
-use crate::session::receiver::{Action, BlockCheck, BlockOutcome, ReceiverSession, Stats};
+use crate::session::receiver::{Action, BlockCheck, BlockOutcome, ReceiverSession, Restored, Stats};
 use fleetcast_fec::Codec;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -137,6 +137,7 @@ impl Receiver {
                         self.finish_check();
                     }
                 }
+                Action::Bound { .. } | Action::Forgotten { .. } => {}
                 Action::Complete => self.complete += 1,
             }
         }
@@ -153,7 +154,7 @@ impl Receiver {
         for range in manifest.manifest().partition.iter() {
             staging.freeze(range.sbn, whole.contains(&range.sbn));
         }
-        self.session.begin(whole);
+        self.session.begin(self.now, whole.into_iter().map(|sbn| (sbn, Restored::Whole)));
     }
 
     fn finish_check(&mut self) {

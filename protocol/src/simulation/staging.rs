@@ -2,7 +2,7 @@
 
 use crate::manifest::Manifest;
 use crate::partition::BlockRange;
-use crate::session::receiver::{BlockCheck, BlockOutcome, SPILL_ROWS, StagingLayout, Store};
+use crate::session::receiver::{BlockCheck, BlockOutcome, Relocation, SPILL_ROWS, StagingLayout, Store};
 use fleetcast_fec::{Codec, DecodeError};
 use sha2::{Digest, Sha256};
 
@@ -34,7 +34,7 @@ impl Staging {
     pub fn store(&mut self, store: &Store<'_>) {
         let symbol_size = usize::from(self.layout.partition().symbol_size());
         assert!(store.symbol.len() <= symbol_size, "a symbol longer than T");
-        if let Some((from, to)) = store.relocate {
+        if let Some(Relocation { from, to, .. }) = store.relocate {
             let (from, to) = (self.row(from), self.row(to));
             assert_ne!(from, to, "a row is moved onto itself");
             self.bytes.copy_within(from..from + symbol_size, to);

@@ -3,6 +3,7 @@
 use crate::apply::ApplyError;
 use crate::checker::CheckError;
 use crate::ingest::SocketError;
+use crate::journal::JournalError;
 use crate::staging::StagingError;
 use crate::state::StateError;
 use fleetcast_cli::exit;
@@ -21,6 +22,9 @@ pub enum ReceiveError {
     /// Staging failed.
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// A block could not be checked.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -69,7 +73,7 @@ impl ReceiveError {
     /// The exit code for this kind of failure.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Socket(_) | Self::State(_) | Self::Staging(_) => exit::ENVIRONMENT,
+            Self::Socket(_) | Self::State(_) | Self::Staging(_) | Self::Journal(_) => exit::ENVIRONMENT,
             Self::Check(CheckError::Staging(_)) => exit::ENVIRONMENT,
             Self::Check(CheckError::Decode { .. }) | Self::Kernel(_) => exit::UNEXPECTED,
             Self::Apply(_) => exit::APPLY,

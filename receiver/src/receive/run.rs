@@ -4,15 +4,19 @@ use super::{Options, ReceiveError};
 use crate::apply::{Apply, apply};
 use crate::checker::{Checked, Checker};
 use crate::ingest::{self, Batch, Interface, Joined};
+use crate::journal::JournalFile;
 use crate::report::Report;
-use crate::staging::{Staging, StagingError};
+use crate::restore::restore;
+use crate::staging::Staging;
 use crate::state::State;
 use fleetcast_cli::events::PROGRESS_INTERVAL;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::{Acceptance, Device};
-use fleetcast_protocol::session::receiver::{Action, ReceiverSession, StagingLayout};
+use fleetcast_protocol::session::receiver::journal::Journal;
+use fleetcast_protocol::session::receiver::{Action, ReceiverSession, Relocation, Restored, StagingLayout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +26,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const BATCHES_PER_TURN: usize = 8;
 /// Longest sleep, so that a stop request and the time-out are seen.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
+/// Staging and journal are synced so often: what a device without power may lose.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One receiver while it runs.
 pub struct Run<'o> {
@@ -31,9 +37,13 @@ pub struct Run<'o> {
     session: ReceiverSession,
     checker: Checker,
     staging: Option<Arc<Staging>>,
+    journal: Option<JournalFile>,
     report: Report,
     started: Instant,
     next_progress: Duration,
+    next_sync: Duration,
+    /// Symbols that were kept when staging was synced last.
+    synced_symbols: u64,
     last_refusal: Option<String>,
     dropped: u32,
     /// Set when `once` is satisfied, to the word for the summary.
@@ -54,25 +64,55 @@ impl<'o> Run<'o> {
         let joined = ingest::open(&options.channel, &interface)?;
         let report = Report::new(options.json);
         report.joined(&options.channel, &interface, &joined);
-        Ok(Self {
+        let mut run = Self {
             options,
             state,
             joined,
             session: ReceiverSession::new(options.trust.clone(), device, options.tsi),
             checker: Checker::start()?,
             staging: None,
+            journal: None,
             report,
             started: Instant::now(),
             next_progress: PROGRESS_INTERVAL,
+            next_sync: SYNC_INTERVAL,
+            synced_symbols: 0,
             last_refusal: None,
             dropped: 0,
             done: None,
-        })
+        };
+        run.resume()?;
+        Ok(run)
+    }
+
+    /// Takes up what an earlier run had begun. Packets that come meanwhile wait in the socket.
+    fn resume(&mut self) -> Result<(), ReceiveError> {
+        let Some(manifest) = self.state.unfinished() else { return Ok(()) };
+        let journal = SignedManifest::parse_unverified(&manifest).ok().and_then(|it| self.old_journal(&it.digest()));
+        let sessions = journal.as_ref().map_or(&[][..], Journal::sessions);
+        match self.session.resume(self.now(), &manifest, sessions) {
+            Ok(()) => self.take_actions(),
+            Err(reason) => {
+                self.refused(&reason.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// The journal of an earlier run, if it is for the manifest with `digest`. One that cannot be read costs bytes.
+    fn old_journal(&self, digest: &[u8; 32]) -> Option<Journal> {
+        Journal::parse(&fs::read(self.state.journal_path()).ok()?, digest)
     }
 
     /// Turns until the upgrade is done, `stop` is set, or something fails; then says how it ended.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<(), ReceiveError> {
-        let result = self.turn_until_done(stop);
+        let mut result = self.turn_until_done(stop);
+        if let (Some(journal), Err(ReceiveError::Interrupted | ReceiveError::Timeout { .. })) =
+            (&mut self.journal, &result)
+            && let Err(error) = journal.flush()
+        {
+            result = Err(error.into());
+        }
         let word = match &result {
             Ok(word) => word,
             Err(error) => {
@@ -98,6 +138,7 @@ impl<'o> Run<'o> {
             self.take_packets(&mut batch)?;
             self.take_checks()?;
             self.take_time()?;
+            self.keep_journal()?;
             if let Some(word) = self.done {
                 return Ok(word);
             }
@@ -107,7 +148,9 @@ impl<'o> Run<'o> {
     /// Sleeps until packets, a check, or a deadline.
     fn wait(&self) -> Result<(), ReceiveError> {
         let now = self.now();
-        let deadline = self.session.poll_timeout().unwrap_or(Duration::MAX).min(self.next_progress);
+        let flush = self.journal.as_ref().and_then(JournalFile::next_flush);
+        let deadlines = [self.session.poll_timeout(), flush, Some(self.next_progress)];
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(Duration::MAX);
         let sleep = deadline.saturating_sub(now).min(MAX_SLEEP);
         let timeout = Timespec {
             tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
@@ -139,11 +182,14 @@ impl<'o> Run<'o> {
         let mut symbols = Vec::new();
         for datagram in batch.datagrams() {
             if let Some(store) = self.session.on_packet(now, datagram) {
-                if let Some((from, to)) = store.relocate {
+                if let Some(relocation) = store.relocate {
                     self.store(&mut symbols)?;
-                    self.relocate(from, to)?;
+                    self.relocate(relocation)?;
                 }
                 symbols.push((store.offset, store.symbol));
+                if let Some(journal) = &mut self.journal {
+                    journal.symbol(store.id, store.row, store.symbol);
+                }
             }
             if self.session.has_actions() {
                 self.store(&mut symbols)?;
@@ -157,8 +203,25 @@ impl<'o> Run<'o> {
         self.staging.as_ref().map_or(Ok(()), |staging| Ok(staging.store(symbols)?))
     }
 
-    fn relocate(&self, from: u64, to: u64) -> Result<(), ReceiveError> {
-        self.staging.as_ref().map_or(Ok(()), |staging| Ok(staging.relocate(from, to)?))
+    fn relocate(&mut self, tenant: Relocation) -> Result<(), ReceiveError> {
+        let (Some(staging), Some(journal)) = (&self.staging, &mut self.journal) else { return Ok(()) };
+        let symbol = staging.relocate(tenant.from, tenant.to)?;
+        journal.symbol(tenant.id, tenant.row, &symbol);
+        Ok(())
+    }
+
+    /// Notes what was stored since, and syncs it now and then.
+    fn keep_journal(&mut self) -> Result<(), ReceiveError> {
+        let now = self.now();
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        journal.flush_if_due(now)?;
+        let symbols = self.session.stats().symbols;
+        if now >= self.next_sync && symbols > self.synced_symbols {
+            self.next_sync = now + SYNC_INTERVAL;
+            self.synced_symbols = symbols;
+            self.checker.sync(self.session.generation(), journal.file());
+        }
+        Ok(())
     }
 
     fn take_checks(&mut self) -> Result<(), ReceiveError> {
@@ -219,6 +282,8 @@ impl<'o> Run<'o> {
                 Action::AlreadyInstalled { manifest } => self.already_installed(&manifest),
                 Action::Refused { reason } => self.refused(&reason.to_string()),
                 Action::Check(check) => self.checker.check(check),
+                Action::Bound { tsi } => self.note(|journal| journal.session(tsi)),
+                Action::Forgotten { sbn } => self.note(|journal| journal.forget(sbn)),
                 // The checker is reading the last blocks back, and says when it is done.
                 Action::Complete => {}
             }
@@ -238,19 +303,33 @@ impl<'o> Run<'o> {
         }
     }
 
-    /// Prepares staging for an accepted manifest; blocks that it holds from an earlier run are kept.
+    fn note(&mut self, what: impl FnOnce(&mut JournalFile)) {
+        if let Some(journal) = &mut self.journal {
+            what(journal);
+        }
+    }
+
+    /// Prepares staging for an accepted manifest; what it holds from an earlier run is kept.
     fn begin(&mut self, manifest: &SignedManifest, acceptance: Acceptance) -> Result<(), ReceiveError> {
-        let content = manifest.manifest();
+        let (content, digest) = (manifest.manifest(), manifest.digest());
         let continued = self.state.continues(manifest);
         if !continued {
             self.state.begin_staging(manifest)?;
         }
         let staging = Arc::new(Staging::open(&self.state.staging_path(), StagingLayout::new(content.partition))?);
-        let whole = if continued { whole_blocks(&staging, manifest)? } else { Vec::new() };
-        self.report.accepted(manifest, acceptance, continued.then_some(whole.len()));
-        self.session.begin(whole.iter().copied());
+        let mut journal = JournalFile::create(&self.state.journal_path(), &digest, &content.partition)?;
+        let mut found = Vec::new();
+        if continued {
+            let old = self.old_journal(&digest).unwrap_or_default();
+            found = restore(&staging, content, &old, &mut journal)?;
+        }
+        journal.replace()?;
+        let whole: Vec<u8> = found.iter().filter(|(_, it)| *it == Restored::Whole).map(|(sbn, _)| *sbn).collect();
         self.checker.begin(self.session.generation(), &staging, whole);
         self.staging = Some(staging);
+        self.journal = Some(journal);
+        self.session.begin(self.now(), found);
+        self.report.accepted(manifest, acceptance, continued.then(|| *self.session.stats()));
         Ok(())
     }
 
@@ -271,6 +350,7 @@ impl<'o> Run<'o> {
         let (Some(staging), Some(manifest)) = (self.staging.take(), self.session.manifest().cloned()) else {
             return Ok(());
         };
+        self.journal = None;
         let expected = manifest.manifest().image_sha256;
         if found != expected {
             return Err(ReceiveError::ReadBack { found: hex::encode(&found), expected: hex::encode(&expected) });
@@ -287,20 +367,6 @@ impl<'o> Run<'o> {
         }
         Ok(())
     }
-}
-
-/// The blocks of an earlier run whose bytes in staging have the right hash. The hash decides, nothing else is trusted.
-fn whole_blocks(staging: &Staging, manifest: &SignedManifest) -> Result<Vec<u8>, StagingError> {
-    let content = manifest.manifest();
-    let mut bytes = Vec::new();
-    let mut whole = Vec::new();
-    for range in content.partition.iter() {
-        staging.read_block(&range, &mut bytes)?;
-        if content.block_matches(range.sbn, &bytes) {
-            whole.push(range.sbn);
-        }
-    }
-    Ok(whole)
 }
 
 fn unix_s() -> u64 {

@@ -1,5 +1,6 @@
 //! What is known of one source block: which symbols lie where, and whether they suffice.
 
+use super::action::Held;
 use super::layout::SPILL_ROWS;
 use fleetcast_fec::{Parked, SymbolSet};
 use std::collections::BTreeMap;
@@ -22,10 +23,19 @@ pub enum BlockState {
 /// What must happen to staging so that a symbol is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// First copy this row to that row: a parked repair symbol makes room for the source symbol.
-    pub relocate: Option<(u32, u32)>,
+    /// First move the parked repair symbol that lies in the row: it makes room for the source symbol.
+    pub relocate: Option<Tenant>,
     /// Then write the symbol to this row.
     pub row: u32,
+}
+
+/// A parked repair symbol that moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its ESI.
+    pub esi: u32,
+    /// The row that it moves to.
+    pub to: u32,
 }
 
 /// One source block.
@@ -88,6 +98,21 @@ impl Block {
         (self.received.clone(), parked)
     }
 
+    /// Takes up symbols that already lie in staging, and returns how many. Those that fit no free row are passed over.
+    pub fn restore(&mut self, held: &[Held]) -> u32 {
+        let before = self.have();
+        for &Held { esi, row } in held {
+            let is_free = !self.occupied.contains(row) && !self.received.contains(row);
+            if esi < self.k && row == esi && is_free {
+                self.received.insert(esi);
+            } else if esi >= self.k && row < self.k + SPILL_ROWS && is_free && !self.parked.contains_key(&esi) {
+                self.parked.insert(esi, row);
+                self.occupied.insert(row);
+            }
+        }
+        self.have() - before
+    }
+
     /// Finds the place for symbol `esi`, or `None` when it is a repeat or cannot help.
     pub fn place(&mut self, esi: u32) -> Option<Placement> {
         if self.state != BlockState::Receiving {
@@ -106,7 +131,7 @@ impl Block {
             self.parked.remove(&tenant);
             self.occupied.remove(esi);
             // With no free row left there are more symbols than any decode needs, so the tenant may be lost.
-            relocate = self.park(tenant).map(|row| (esi, row));
+            relocate = self.park(tenant).map(|to| Tenant { esi: tenant, to });
         }
         Some(Placement { relocate, row: esi })
     }
@@ -160,20 +185,23 @@ impl Block {
         *self = Self { state: BlockState::Verified, ..Self::new(0) };
     }
 
-    /// The symbols were a singular set: at least one more is needed.
-    pub fn need_more(&mut self) {
+    /// The symbols were a singular set: at least one more is needed. False when there is no room for more, and the block
+    /// starts over.
+    pub fn need_more(&mut self) -> bool {
         let rows = self.k + SPILL_ROWS;
         if self.have() >= rows {
             // A set of K + 4 symbols is singular about once in 10^10: rather than keep it for ever, start over.
-            return self.corrupt();
+            self.forget();
+            return false;
         }
         self.state = BlockState::Receiving;
         self.wanted_when_quiet = self.have() + 1;
         self.wanted = (self.wanted_when_quiet + EAGER_OVERHEAD).min(rows);
+        true
     }
 
     /// The hash did not match: some symbol was bad, and nothing tells which, so all go.
-    pub fn corrupt(&mut self) {
+    pub fn forget(&mut self) {
         *self = Self::new(self.k);
     }
 }
@@ -227,6 +255,21 @@ mod tests {
         assert_eq!(block.state(), BlockState::Receiving);
     }
 
+    #[test]
+    fn restores_what_lies_in_free_rows_of_its_own() {
+        let mut block = Block::new(10);
+        let held = |esi, row| Held { esi, row };
+        let good = [held(3, 3), held(40, 13), held(41, 5)];
+        assert_eq!(block.restore(&good), 3);
+        // A repeat, a taken row, a row of another symbol, and rows that do not exist.
+        let bad = [held(3, 3), held(42, 3), held(43, 13), held(4, 6), held(44, 14), held(45, u32::MAX), held(41, 7)];
+        assert_eq!(block.restore(&bad), 0);
+        assert_eq!((block.have(), block.lacking()), (3, 7));
+        assert_eq!(block.place(41), None, "held already");
+        assert_eq!(block.place(46).map(|placement| placement.row), Some(12));
+        assert_eq!(block.place(5), Some(Placement { relocate: Some(Tenant { esi: 41, to: 11 }), row: 5 }));
+    }
+
     proptest! {
         /// Staging is modelled as a map from row to the symbol that lies there; whatever arrives in whatever order, the
         /// rows the block believes in hold what it says.
@@ -237,9 +280,9 @@ mod tests {
             for esi in arrivals {
                 let before = block.have();
                 if let Some(placement) = block.place(esi) {
-                    if let Some((from, to)) = placement.relocate {
+                    if let Some(Tenant { esi: tenant, to }) = placement.relocate {
                         prop_assert!(!block.received.contains(to) && to < k + SPILL_ROWS);
-                        let tenant = rows[&from];
+                        prop_assert_eq!(rows[&placement.row], tenant);
                         rows.insert(to, tenant);
                     }
                     prop_assert!(placement.row < k + SPILL_ROWS);

@@ -42,10 +42,10 @@ impl Listener {
         true
     }
 
-    /// Binds `tsi` to the accepted manifest, beside those that are bound already.
-    pub fn bind(&mut self, tsi: u64) {
+    /// Binds `tsi` to the accepted manifest, beside those that are bound already; false when it was bound.
+    pub fn bind(&mut self, tsi: u64) -> bool {
         if self.is_bound(tsi) {
-            return;
+            return false;
         }
         self.bound.push(tsi);
         if self.bound.len() > MAX_BOUND {
@@ -53,12 +53,12 @@ impl Listener {
             let displaced = self.bound.remove(0);
             self.pending.forget(displaced);
         }
+        true
     }
 
-    /// Binds `tsi` to a manifest just accepted, and no other.
-    pub fn bind_only(&mut self, tsi: u64) {
+    /// Another manifest was accepted: no session is bound to it yet.
+    pub fn unbind_all(&mut self) {
         self.bound.clear();
-        self.bind(tsi);
     }
 
     /// The manifest of `tsi` may have changed: take its next repetition for new.
@@ -88,14 +88,15 @@ mod tests {
     #[test]
     fn a_session_that_sends_outlives_any_number_of_bound_ones() {
         let mut listener = Listener::new(None);
-        listener.bind_only(7);
+        listener.unbind_all();
+        listener.bind(7);
         for tsi in 1_000..10_000 {
             listener.bind(tsi);
             assert!(listener.is_bound(7), "displaced by {tsi}");
             assert!(listener.bound.len() <= MAX_BOUND);
         }
         // One that says nothing gives way.
-        (10_000..10_000 + MAX_BOUND as u64).for_each(|tsi| listener.bind(tsi));
+        (10_000..10_000 + MAX_BOUND as u64).for_each(|tsi| assert!(listener.bind(tsi)));
         assert!(!listener.is_bound(7));
     }
 
@@ -106,7 +107,8 @@ mod tests {
             listener.bind(tsi);
         }
         assert_eq!(listener.bound, [2, 1]);
-        listener.bind_only(3);
+        listener.unbind_all();
+        listener.bind(3);
         assert_eq!(listener.bound, [3]);
     }
 }

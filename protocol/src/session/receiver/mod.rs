@@ -7,24 +7,26 @@
 //! State is keyed on the manifest's digest, never on the TSI: a sender that restarts under another TSI with the same
 //! manifest continues the same upgrade.
 
+mod action;
 mod block;
+pub mod journal;
 mod layout;
 mod listener;
 mod loss;
 mod stats;
 
+pub use action::{Action, BlockCheck, BlockOutcome, Held, Refused, Relocation, Restored, Store};
 pub use block::BlockState;
 pub use layout::{SPILL_ROWS, StagingLayout};
 pub use stats::Stats;
 
 use super::schedule::{Schedule, SymbolId};
 use crate::announcement::Announcement;
-use crate::manifest::{SignedManifest, TrustError, TrustStore};
+use crate::manifest::{SignedManifest, TrustStore};
 use crate::partition::{BlockRange, Partition};
-use crate::policy::{Acceptance, Device, Refusal};
+use crate::policy::{Acceptance, Device};
 use crate::wire::{FecId, Packet, TOI_ANNOUNCEMENT, TOI_FDT, TOI_IMAGE, TOI_MANIFEST};
 use block::Block;
-use fleetcast_fec::{Parked, SymbolSet};
 use listener::Listener;
 use loss::LossMeter;
 use sha2::{Digest, Sha256};
@@ -37,89 +39,14 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// Refused manifests that are remembered, so that a repeated one is reported once.
 const REPORTED_REFUSALS: usize = 8;
 
-/// What the receiver must do in staging with a symbol, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Store<'p> {
-    /// Copy T bytes from the first to the second offset.
-    pub relocate: Option<(u64, u64)>,
-    /// Write the symbol here.
-    pub offset: u64,
-    /// At most T bytes; what is missing to T counts as zeros.
-    pub symbol: &'p [u8],
-}
-
-/// What the receiver must do next.
-#[derive(Debug)]
-pub enum Action {
-    /// A manifest was accepted: prepare staging, then call [`ReceiverSession::begin`].
-    Begin {
-        /// The manifest.
-        manifest: Arc<SignedManifest>,
-        /// How it was accepted.
-        acceptance: Acceptance,
-    },
-    /// The manifest is the one that is installed already: there is nothing to do. Reported once per session heard.
-    AlreadyInstalled {
-        /// The manifest.
-        manifest: Arc<SignedManifest>,
-    },
-    /// A manifest was not accepted. Reported once per manifest.
-    Refused {
-        /// Why.
-        reason: Refused,
-    },
-    /// Decode the block if symbols are missing, compare its hash, then call [`ReceiverSession::on_block`].
-    Check(BlockCheck),
-    /// Every block is verified: read the image back and apply it.
-    Complete,
-}
-
-/// Why a manifest was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// It is no manifest, or its signature is not trusted.
-    #[error(transparent)]
-    Manifest(#[from] TrustError),
-    /// It is trusted, and not for this device.
-    #[error(transparent)]
-    Policy(#[from] Refusal),
-}
-
-/// A block to check.
-#[derive(Debug, Clone)]
-pub struct BlockCheck {
-    /// Of which upgrade: pass it back.
-    pub generation: u32,
-    /// Where the block lies.
-    pub range: BlockRange,
-    /// SHA-256 that its bytes in the image must have.
-    pub sha256: [u8; 32],
-    /// Source symbols in place.
-    pub received: SymbolSet,
-    /// Repair symbols, and the rows where they are parked.
-    pub parked: Vec<Parked>,
-}
-
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockOutcome {
-    /// The hash matched; `decoded` says whether symbols had to be decoded.
-    Verified {
-        /// Whether there were losses.
-        decoded: bool,
-    },
-    /// The symbols do not determine the block: more are needed.
-    Singular,
-    /// The hash did not match.
-    Corrupt,
-}
-
 /// An upgrade that is being received.
 #[derive(Debug)]
 struct Upgrade {
     manifest: Arc<SignedManifest>,
     partition: Partition,
     layout: StagingLayout,
+    /// Whether its manifest came in a session; else it is only what an earlier run had begun.
+    heard: bool,
     /// Empty until staging is prepared.
     blocks: Vec<Block>,
     loss: LossMeter,
@@ -229,12 +156,15 @@ impl ReceiverSession {
                 return self.refuse(&bytes, Refused::Manifest(error));
             }
         };
-        if let Some(current) = &self.upgrade {
+        if let Some(current) = &mut self.upgrade {
             if manifest.digest() == current.manifest.digest() {
                 // The same upgrade, under a new TSI when the sender was restarted.
-                return self.listener.bind(packet.header.tsi);
+                current.heard = true;
+                return self.bind(packet.header.tsi);
             }
-            if manifest.manifest().sequence <= current.manifest.manifest().sequence {
+            let is_newer = manifest.manifest().sequence > current.manifest.manifest().sequence;
+            // What nobody was heard sending may have been given up for a release that reuses its sequence.
+            if !is_newer && current.heard {
                 return;
             }
         }
@@ -243,7 +173,38 @@ impl ReceiverSession {
             Ok(Acceptance::Resume { .. }) => {
                 self.actions.push_back(Action::AlreadyInstalled { manifest: Arc::new(manifest) });
             }
-            Ok(acceptance @ Acceptance::New { .. }) => self.accept(now, packet.header.tsi, manifest, acceptance),
+            Ok(acceptance @ Acceptance::New { .. }) => {
+                self.accept(now, manifest, acceptance, true);
+                self.bind(packet.header.tsi);
+            }
+        }
+    }
+
+    /// Takes up what an earlier run had begun, before any session is heard: its manifest as it came, and the sessions
+    /// that were bound to it, whose symbols then count at once.
+    ///
+    /// The manifest must be trusted, and for this device, today as on the day it came.
+    ///
+    /// # Errors
+    /// Why it is not accepted any more; the session is then as before.
+    pub fn resume(&mut self, now: Duration, manifest: &[u8], sessions: &[u64]) -> Result<(), Refused> {
+        let manifest = SignedManifest::verify(manifest, &self.trust)?;
+        let acceptance = self.device.accept(&manifest)?;
+        if let Acceptance::New { .. } = acceptance {
+            self.accept(now, manifest, acceptance, false);
+            for &tsi in sessions {
+                if self.listener.hears(tsi) {
+                    self.bind(tsi);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Symbols of `tsi` belong to the upgrade from now on.
+    fn bind(&mut self, tsi: u64) {
+        if self.listener.bind(tsi) {
+            self.actions.push_back(Action::Bound { tsi });
         }
     }
 
@@ -259,16 +220,17 @@ impl ReceiverSession {
         self.actions.push_back(Action::Refused { reason });
     }
 
-    fn accept(&mut self, now: Duration, tsi: u64, manifest: SignedManifest, acceptance: Acceptance) {
+    fn accept(&mut self, now: Duration, manifest: SignedManifest, acceptance: Acceptance, heard: bool) {
         let partition = manifest.manifest().partition;
         let manifest = Arc::new(manifest);
-        self.listener.bind_only(tsi);
+        self.listener.unbind_all();
         self.generation = self.generation.wrapping_add(1);
         self.last_progress_at = now;
         self.upgrade = Some(Upgrade {
             manifest: Arc::clone(&manifest),
             partition,
             layout: StagingLayout::new(partition),
+            heard,
             blocks: Vec::new(),
             loss: LossMeter::default(),
         });
@@ -277,19 +239,31 @@ impl ReceiverSession {
         self.actions.push_back(Action::Begin { manifest, acceptance });
     }
 
-    /// Staging is ready; `whole` are the blocks that were found there with the right hash.
-    pub fn begin(&mut self, whole: impl IntoIterator<Item = u8>) {
+    /// Staging is ready; `found` is what an earlier run left there, by SBN.
+    pub fn begin(&mut self, now: Duration, found: impl IntoIterator<Item = (u8, Restored)>) {
         let Some(upgrade) = &mut self.upgrade else { return };
         upgrade.blocks = upgrade.partition.iter().map(|range| Block::new(range.shape.k())).collect();
         self.stats.verified_blocks = 0;
         self.stats.decoded_blocks = 0;
-        for sbn in whole {
-            if let Some(block) = upgrade.blocks.get_mut(usize::from(sbn)) {
-                block.verified();
-                self.stats.restored_blocks += 1;
-                self.stats.verified_blocks += 1;
+        self.stats.restored_blocks = 0;
+        self.stats.restored_symbols = 0;
+        let mut ready = Vec::new();
+        for (sbn, restored) in found {
+            let Some(block) = upgrade.blocks.get_mut(usize::from(sbn)) else { continue };
+            match restored {
+                Restored::Whole => {
+                    block.verified();
+                    self.stats.restored_blocks += 1;
+                    self.stats.verified_blocks += 1;
+                }
+                Restored::Symbols(held) => {
+                    self.stats.restored_symbols += u64::from(block.restore(&held));
+                    block.last_symbol_at = now;
+                    ready.extend(block.is_ready(false).then_some(sbn));
+                }
             }
         }
+        ready.into_iter().for_each(|sbn| self.check(sbn));
         self.finish_if_complete();
     }
 
@@ -351,7 +325,14 @@ impl ReceiverSession {
         block.last_symbol_at = now;
         let offset_of = |row| upgrade.layout.row_offset(&range, row);
         let store = Store {
-            relocate: placement.relocate.map(|(from, to)| (offset_of(from), offset_of(to))),
+            relocate: placement.relocate.map(|tenant| Relocation {
+                id: SymbolId { sbn: id.sbn, esi: tenant.esi },
+                row: tenant.to,
+                from: offset_of(placement.row),
+                to: offset_of(tenant.to),
+            }),
+            id,
+            row: placement.row,
             offset: offset_of(placement.row),
             symbol: packet.payload,
         };
@@ -397,12 +378,15 @@ impl ReceiverSession {
                 self.finish_if_complete();
             }
             BlockOutcome::Singular => {
-                block.need_more();
                 self.stats.singular_decodes += 1;
+                if !block.need_more() {
+                    self.actions.push_back(Action::Forgotten { sbn });
+                }
             }
             BlockOutcome::Corrupt => {
-                block.corrupt();
                 self.stats.corrupt_blocks += 1;
+                block.forget();
+                self.actions.push_back(Action::Forgotten { sbn });
             }
         }
     }

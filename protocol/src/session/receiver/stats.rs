@@ -28,6 +28,8 @@ pub struct Stats {
     pub decoded_blocks: u32,
     /// Of those, blocks that were found whole in staging at the start.
     pub restored_blocks: u32,
+    /// Symbols of other blocks that were found there.
+    pub restored_symbols: u64,
     /// Blocks that decoded to other content than the manifest promises: an alarm, somebody forged a symbol.
     pub corrupt_blocks: u32,
     /// Decodes that failed for a singular set of symbols.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation)]
 
+use super::journal::Journal;
 use super::*;
 use crate::keys::{SigningKey, signing_key_from_random};
 use crate::manifest::{ImageHashes, Manifest, UnverifiedManifest};
@@ -9,6 +10,8 @@ use crate::session::sender::{Outgoing, Poll, SenderConfig, SenderSession};
 use crate::session::{Profile, RepairShare};
 use fleetcast_fec::{Codec, DecodeError, RepairRow};
 use proptest::prelude::*;
+
+mod resume;
 
 const TICK: Duration = Duration::from_micros(100);
 
@@ -105,10 +108,63 @@ fn device(floor: Option<crate::policy::Floor>) -> Device {
     Device { product: "router".into(), hardware: "rev-b".into(), floor, trusted_time_unix_s: Some(1_800_000_000) }
 }
 
+/// One write of a receiver.
+#[derive(Clone)]
+enum Write {
+    Staging { offset: u64, bytes: Vec<u8> },
+    Journal(Vec<u8>),
+}
+
+/// What a receiver has on its medium.
+#[derive(Clone, Default)]
+struct Medium {
+    staging: Vec<u8>,
+    journal: Vec<u8>,
+}
+
+impl Medium {
+    fn new(manifest: &SignedManifest) -> Self {
+        let layout = StagingLayout::new(manifest.manifest().partition);
+        Self { staging: vec![0; layout.len() as usize], journal: journal::header(&manifest.digest()).to_vec() }
+    }
+
+    fn write(&mut self, write: &Write) {
+        match write {
+            Write::Staging { offset, bytes } => self.staging[*offset as usize..][..bytes.len()].copy_from_slice(bytes),
+            Write::Journal(bytes) => self.journal.extend_from_slice(bytes),
+        }
+    }
+
+    /// All rows of a block, its own and its spill rows.
+    fn rows(&self, layout: &StagingLayout, range: &BlockRange) -> Vec<u8> {
+        let spill = layout.spill_offset(range) as usize;
+        let mut rows = self.staging[range.offset as usize..][..range.shape.len()].to_vec();
+        rows.extend_from_slice(&self.staging[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
+        rows
+    }
+
+    /// What a restarted receiver finds.
+    fn restore(&self, manifest: &SignedManifest) -> Vec<(u8, Restored)> {
+        let content = manifest.manifest();
+        let layout = StagingLayout::new(content.partition);
+        let journal = Journal::parse(&self.journal, &manifest.digest()).unwrap_or_default();
+        let found = |range: BlockRange| {
+            let rows = self.rows(&layout, &range);
+            match content.block_matches(range.sbn, &rows[..range.len]) {
+                true => (range.sbn, Restored::Whole),
+                false => (range.sbn, Restored::Symbols(journal.held(&range, &rows))),
+            }
+        };
+        content.partition.iter().map(found).collect()
+    }
+}
+
 /// A receiver with staging in memory: what the receiver binary does, without threads or files.
 struct Receiver {
     session: ReceiverSession,
-    staging: Vec<u8>,
+    medium: Medium,
+    /// Every write to the medium, in order.
+    log: Vec<Write>,
     now: Duration,
     codec: Codec,
     complete: u32,
@@ -126,7 +182,8 @@ impl Receiver {
         let trust = TrustStore::new([release_key().verifying_key()]);
         Self {
             session: ReceiverSession::new(trust, device, None),
-            staging: Vec::new(),
+            medium: Medium::default(),
+            log: Vec::new(),
             now: Duration::ZERO,
             codec: Codec::new(),
             complete: 0,
@@ -140,14 +197,26 @@ impl Receiver {
         self.now += TICK;
         if let Some(store) = self.session.on_packet(self.now, packet) {
             let symbol_size = usize::from(self.session.manifest().unwrap().manifest().partition.symbol_size());
-            if let Some((from, to)) = store.relocate {
-                self.staging.copy_within(from as usize..from as usize + symbol_size, to as usize);
+            if let Some(Relocation { id, row, from, to }) = store.relocate {
+                let tenant = self.medium.staging[from as usize..][..symbol_size].to_vec();
+                self.note(&journal::symbol_record(id, row, &tenant, symbol_size));
+                self.write(Write::Staging { offset: to, bytes: tenant });
             }
-            let row = &mut self.staging[store.offset as usize..][..symbol_size];
-            row.fill(0);
-            row[..store.symbol.len()].copy_from_slice(store.symbol);
+            let mut symbol = store.symbol.to_vec();
+            symbol.resize(symbol_size, 0);
+            self.write(Write::Staging { offset: store.offset, bytes: symbol });
+            self.note(&journal::symbol_record(store.id, store.row, store.symbol, symbol_size));
         }
         self.act();
+    }
+
+    fn write(&mut self, write: Write) {
+        self.medium.write(&write);
+        self.log.push(write);
+    }
+
+    fn note(&mut self, record: &[u8]) {
+        self.write(Write::Journal(record.to_vec()));
     }
 
     fn wait(&mut self, time: Duration) {
@@ -161,9 +230,9 @@ impl Receiver {
             match action {
                 Action::Begin { manifest, .. } => {
                     self.begun += 1;
-                    let layout = StagingLayout::new(manifest.manifest().partition);
-                    self.staging = vec![0; layout.len() as usize];
-                    self.session.begin([]);
+                    self.medium = Medium::new(&manifest);
+                    self.log.clear();
+                    self.session.begin(self.now, []);
                 }
                 Action::AlreadyInstalled { .. } => self.installed += 1,
                 Action::Refused { reason } => self.refused.push(reason.to_string()),
@@ -171,6 +240,8 @@ impl Receiver {
                     let outcome = self.check(&check);
                     self.session.on_block(self.now, check.generation, check.range.sbn, outcome);
                 }
+                Action::Bound { tsi } => self.note(&journal::session_record(tsi)),
+                Action::Forgotten { sbn } => self.note(&journal::forgotten_record(sbn)),
                 Action::Complete => self.complete += 1,
             }
         }
@@ -178,10 +249,8 @@ impl Receiver {
 
     fn check(&mut self, check: &BlockCheck) -> BlockOutcome {
         let layout = StagingLayout::new(self.session.manifest().unwrap().manifest().partition);
-        let (range, block_len) = (check.range, check.range.shape.len());
-        let spill = layout.spill_offset(&range) as usize;
-        let mut rows = self.staging[range.offset as usize..][..block_len].to_vec();
-        rows.extend_from_slice(&self.staging[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
+        let range = check.range;
+        let mut rows = self.medium.rows(&layout, &range);
         match self.codec.decode(range.shape, &mut rows, &check.received, &check.parked) {
             Ok(()) => {}
             Err(DecodeError::NeedMore { .. }) => return BlockOutcome::Singular,
@@ -190,13 +259,16 @@ impl Receiver {
         if <[u8; 32]>::from(Sha256::digest(&rows[..range.len])) != check.sha256 {
             return BlockOutcome::Corrupt;
         }
-        self.staging[range.offset as usize..][..block_len].copy_from_slice(&rows[..block_len]);
+        for row in check.received.missing() {
+            let bytes = rows.chunks_exact(range.shape.symbol_size()).nth(row as usize).unwrap().to_vec();
+            self.write(Write::Staging { offset: layout.row_offset(&range, row), bytes });
+        }
         BlockOutcome::Verified { decoded: !check.received.is_full() }
     }
 
     fn image(&self) -> &[u8] {
         let len = self.session.manifest().unwrap().manifest().partition.image_len();
-        &self.staging[..len as usize]
+        &self.medium.staging[..len as usize]
     }
 }
 
