@@ -31,13 +31,21 @@
 //!
 //! No argument makes a function here panic. The bytes of symbols are taken as they are: RaptorQ mends losses, and a forged
 //! or damaged symbol silently makes a wrong block, which only a hash over the block can tell.
-#![forbid(unsafe_code)]
+//!
+//! Inside, from the bottom up: `rfc6330` has the tables and generators of the RFC; `gf256` has the arithmetic on rows of bytes,
+//! for each instruction set, and all `unsafe` code; `plan` eliminates a constraint matrix once and records what to do with the
+//! rows; `codec` runs plans on blocks.
+#![deny(unsafe_code)]
 
 mod codec;
+mod gf256;
+mod plan;
+mod rfc6330;
 mod shape;
 mod symbol_set;
 
 pub use codec::{Codec, DecodeArgumentError, DecodeError, EncodeError, Parked, RepairRow};
+pub use gf256::Kernels;
 pub use shape::{BlockShape, ShapeError};
 pub use symbol_set::SymbolSet;
 

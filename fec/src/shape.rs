@@ -58,16 +58,6 @@ impl BlockShape {
     pub(crate) fn rows(self) -> usize {
         usize::from(self.k)
     }
-
-    /// K in the bits it needs.
-    pub(crate) fn k_u16(self) -> u16 {
-        self.k
-    }
-
-    /// T as the OTI carries it.
-    pub(crate) fn symbol_size_u16(self) -> u16 {
-        self.symbol_size
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
 //! Repair symbols of a source block (RFC 6330 §5.3), written where the caller wants them.
 
-use super::{EncodeError, RepairRow, transmission_information};
+use super::scratch::Lease;
+use super::strips::{strips, width};
+use super::symbol_rows::{SymbolRows, repair_isi};
+use super::{EncodeError, RepairRow};
+use crate::gf256::{Kernels, Source};
+use crate::plan::Plan;
 use crate::{BlockShape, MAX_ESI};
-use raptorq::{SourceBlockEncoder, SourceBlockEncodingPlan};
-use std::borrow::Cow;
 
-/// Repair symbols that the crate gives at a time: it allocates each, so this bounds the heap used beside the block's.
-const MAX_RUN: usize = 64;
-
-/// What [`encode`] needs for every block of the shape's K, whatever its symbol size.
-pub(super) fn generate_plan(shape: BlockShape) -> SourceBlockEncodingPlan {
-    SourceBlockEncodingPlan::generate(shape.k_u16())
-}
-
-/// Refuses every argument on which the code below could panic or write nonsense.
+/// Refuses every argument on which the code below would write nonsense.
 pub(super) fn validate(shape: BlockShape, source: &[u8], rows: &[RepairRow<'_>]) -> Result<(), EncodeError> {
     let (k, symbol_size) = (shape.k(), shape.symbol_size());
     let padding = shape.len().checked_sub(source.len());
@@ -31,35 +26,36 @@ pub(super) fn validate(shape: BlockShape, source: &[u8], rows: &[RepairRow<'_>])
     Ok(())
 }
 
-/// Fills `rows`; the arguments have passed [`validate`] and `plan` is that of the shape's K.
-pub(super) fn encode(shape: BlockShape, source: &[u8], rows: &mut [RepairRow<'_>], plan: &SourceBlockEncodingPlan) {
-    let source = padded(shape, source);
-    let encoder = SourceBlockEncoder::with_encoding_plan(0, &transmission_information(shape), &source, plan);
-    // Rows in ascending order, as a sender asks for them, make long runs; any other order is only slower.
-    for run in rows.chunk_by_mut(|row, next| row.esi + 1 == next.esi) {
-        for part in run.chunks_mut(MAX_RUN) {
-            fill_run(shape, &encoder, part);
+/// Fills `rows`; the arguments have passed [`validate`] and `plan` is the encoding plan of the shape's K'.
+pub(super) fn encode(
+    kernels: Kernels,
+    plan: &Plan,
+    scratch: &mut Lease<'_>,
+    shape: BlockShape,
+    source: &[u8],
+    rows: &mut [RepairRow<'_>],
+) {
+    let symbol_size = shape.symbol_size();
+    let symbols = SymbolRows::new(plan.code(), rows.iter().map(|row| repair_isi(plan.code(), shape.k(), row.esi)));
+    let (whole, rest) = source.split_at(source.len() - source.len() % symbol_size);
+    let tail = padded(rest, symbol_size);
+    let row_of: Vec<u32> = (0..shape.k()).collect();
+
+    let width = width(plan.rows(), symbol_size);
+    let slab = scratch.get(plan.rows() * width);
+    for strip in strips(symbol_size, width) {
+        let slab = &mut slab[..plan.rows() * strip.len()];
+        let source = Source { bytes: whole, tail: &tail, stride: symbol_size, offset: strip.start, row_of: &row_of };
+        plan.run(kernels, &source, slab, strip.len());
+        for (row, terms) in rows.iter_mut().zip(symbols.iter()) {
+            kernels.sum(&mut row.out[strip.clone()], slab, terms);
         }
     }
 }
 
-/// Fills rows of consecutive ESIs.
-fn fill_run(shape: BlockShape, encoder: &SourceBlockEncoder, run: &mut [RepairRow<'_>]) {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
-    // The crate counts repair symbols from 0: ESI = K + number.
-    let packets = encoder.repair_packets(first.esi - shape.k(), last.esi - first.esi + 1);
-    for (row, packet) in run.iter_mut().zip(packets) {
-        row.out.copy_from_slice(packet.data());
-    }
-}
-
-/// The block with the missing end of its last symbol as zeros (RFC 6330 §4.4.1.2).
-fn padded(shape: BlockShape, source: &[u8]) -> Cow<'_, [u8]> {
-    if source.len() == shape.len() {
-        return Cow::Borrowed(source);
-    }
-    let mut padded = Vec::with_capacity(shape.len());
-    padded.extend_from_slice(source);
-    padded.resize(shape.len(), 0);
-    Cow::Owned(padded)
+/// The last symbol of an object with its missing end as zeros (RFC 6330 §4.4.1.2); nothing when it is whole.
+fn padded(rest: &[u8], symbol_size: usize) -> Vec<u8> {
+    let mut symbol = rest.to_vec();
+    symbol.resize(if rest.is_empty() { 0 } else { symbol_size }, 0);
+    symbol
 }

@@ -1,19 +1,20 @@
 //! The codec: RFC 6330 repair symbols out of a block, and the block out of any sufficient set of symbols.
-//!
-//! What runs inside is the crate `raptorq`. It panics on most wrong arguments, so each function here validates all of them
-//! first. Nothing of that crate shows in the interface: a codec that works in place can take its seat.
 
 mod decode;
 mod encode;
 mod error;
-mod plan;
+mod scratch;
+mod strips;
+mod symbol_rows;
 #[cfg(test)]
 mod tests;
 
-use crate::{BlockShape, SYMBOL_ALIGNMENT, SymbolSet};
+use crate::gf256::Kernels;
+use crate::plan::{Plan, PlanCache};
+use crate::rfc6330::Parameters;
+use crate::{BlockShape, SymbolSet};
 pub use error::{DecodeArgumentError, DecodeError, EncodeError};
-use plan::PlanCache;
-use raptorq::{ObjectTransmissionInformation, SourceBlockEncodingPlan};
+use scratch::Scratch;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,23 +38,49 @@ pub struct Parked {
 
 /// Encodes and decodes source blocks of any shape.
 ///
-/// A clone shares the cache of the original and costs a reference count: give one to every thread.
+/// A clone shares the caches of the original and costs reference counts: give one to every thread.
 #[derive(Clone)]
 pub struct Codec {
-    encoding_plans: Arc<PlanCache<SourceBlockEncodingPlan>>,
+    kernels: Kernels,
+    encoding_plans: Arc<PlanCache<Plan>>,
+    scratch: Arc<Scratch>,
 }
 
 impl Codec {
-    /// A codec with an empty cache.
+    /// A codec with empty caches, on the fastest kernels that the CPU has.
     pub fn new() -> Self {
-        Self { encoding_plans: Arc::new(PlanCache::new()) }
+        Self::with_kernels(Kernels::detect())
+    }
+
+    /// A codec with empty caches, on kernels of choice: for tests and comparisons.
+    pub fn with_kernels(kernels: Kernels) -> Self {
+        Self { kernels, encoding_plans: Arc::new(PlanCache::new()), scratch: Arc::default() }
+    }
+
+    /// The kernels that it computes with.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Computes the plan for blocks of `shape`, unless it is cached, and returns how many bytes of heap it occupies.
+    ///
+    /// Encoding, and decoding few losses, need it: one for each K' of RFC 6330 §5.6, the next at or above K. The last few
+    /// used are kept. Calls that need one compute it themselves; this only moves the time, some milliseconds.
+    pub fn prepare(&self, shape: BlockShape) -> usize {
+        self.encoding_plan(shape).heap_len()
+    }
+
+    fn encoding_plan(&self, shape: BlockShape) -> Arc<Plan> {
+        let code = Parameters::for_k(shape.rows());
+        self.encoding_plans.get(code.k_prime, || Plan::for_encoding(code))
     }
 
     /// Computes repair symbols of the block `source` into `rows`.
     ///
     /// `source` has K·T bytes, or less by under one symbol: missing bytes count as zero, as RFC 6330 §4.4.1.2 pads the
-    /// last symbol of an object. `rows` may come in any order and with gaps; ascending runs are fastest, and one call for
-    /// many rows is far cheaper than many calls. The first call for a K also computes its plan, some milliseconds.
+    /// last symbol of an object. `rows` may come in any order and with gaps; one call for
+    /// many rows is far cheaper than many calls. The first call for a K also computes its plan: see
+    /// [`prepare`](Self::prepare).
     ///
     /// An error is a mistake of the caller; then no row was written.
     pub fn encode(&self, shape: BlockShape, source: &[u8], rows: &mut [RepairRow<'_>]) -> Result<(), EncodeError> {
@@ -61,8 +88,8 @@ impl Codec {
         if rows.is_empty() {
             return Ok(());
         }
-        let plan = self.encoding_plans.get(shape.k(), || encode::generate_plan(shape));
-        encode::encode(shape, source, rows, &plan);
+        let plan = self.encoding_plan(shape);
+        encode::encode(self.kernels, &plan, &mut self.scratch.lease(), shape, source, rows);
         Ok(())
     }
 
@@ -83,7 +110,8 @@ impl Codec {
         parked: &[Parked],
     ) -> Result<(), DecodeError> {
         decode::validate(shape, block, received, parked)?;
-        decode::decode(shape, block, received, parked)
+        let plan = || self.encoding_plan(shape);
+        decode::decode(self.kernels, plan, &mut self.scratch.lease(), shape, block, received, parked)
     }
 }
 
@@ -95,13 +123,6 @@ impl Default for Codec {
 
 impl fmt::Debug for Codec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Codec").finish_non_exhaustive()
+        formatter.debug_struct("Codec").field("kernels", &self.kernels).finish_non_exhaustive()
     }
-}
-
-/// The OTI of an object that is this one block: Z = 1, N = 1.
-fn transmission_information(shape: BlockShape) -> ObjectTransmissionInformation {
-    // Al = 8 fits the 8 bits that it has on the wire.
-    let [_, alignment] = SYMBOL_ALIGNMENT.to_be_bytes();
-    ObjectTransmissionInformation::new(shape.len() as u64, shape.symbol_size_u16(), 1, 1, alignment)
 }

@@ -1,10 +1,10 @@
 //! The codec against the crate's own encoder and decoder, and every wrong argument.
 
 use super::*;
-use crate::MAX_ESI;
+use crate::{MAX_ESI, SYMBOL_ALIGNMENT};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
-use raptorq::{Encoder, EncodingPacket, PayloadId, SourceBlockDecoder};
+use raptorq::{Encoder, EncodingPacket, ObjectTransmissionInformation, PayloadId, SourceBlockDecoder};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -23,6 +23,13 @@ fn bytes(seed: u64, len: usize) -> Vec<u8> {
 
 fn shape(k: u32, symbol_size: u16) -> BlockShape {
     BlockShape::new(k, symbol_size).expect("a legal shape")
+}
+
+/// The OTI of an object that is this one block: Z = 1, N = 1.
+fn transmission_information(shape: BlockShape) -> ObjectTransmissionInformation {
+    let symbol_size = u16::try_from(shape.symbol_size()).expect("16 bits");
+    let alignment = u8::try_from(SYMBOL_ALIGNMENT).expect("8 bits");
+    ObjectTransmissionInformation::new(shape.len() as u64, symbol_size, 1, 1, alignment)
 }
 
 /// The repair symbols `esis` of `source`, one after the other.

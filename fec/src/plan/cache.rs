@@ -1,43 +1,43 @@
-//! A bounded cache of what is computed once per K.
+//! A bounded cache of what is computed once per K'.
 //!
-//! All blocks of an image have one of two values of K, and the plan of a K costs as much as encoding a few blocks, so
-//! threads share it. The lock is held for a look-up only: one thread generates the plan of a K while others that want the
+//! All blocks of an image have one of two values of K, and the plan of a K' costs as much as encoding a few blocks, so
+//! threads share it. The lock is held for a look-up only: one thread generates the plan of a K' while others that want the
 //! same one wait for it, and nobody else does.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Plans kept: those of two images of two values of K each. A plan takes about as much memory as a block or two.
+/// Plans kept: those of two images of two values of K each. A plan takes some 50 bytes a symbol.
 const MAX_PLANS: usize = 4;
 
-/// The plans of the last [`MAX_PLANS`] values of K that were asked for.
-pub(super) struct PlanCache<P> {
+/// The plans of the last [`MAX_PLANS`] values of K' that were asked for.
+pub(crate) struct PlanCache<P> {
     /// Most recently used last.
     slots: Mutex<VecDeque<Slot<P>>>,
 }
 
 struct Slot<P> {
-    k: u32,
+    k_prime: usize,
     plan: Arc<OnceLock<Arc<P>>>,
 }
 
 impl<P> PlanCache<P> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { slots: Mutex::new(VecDeque::with_capacity(MAX_PLANS)) }
     }
 
-    /// The plan of `k`, from `generate` when the cache does not have it.
-    pub(super) fn get(&self, k: u32, generate: impl FnOnce() -> P) -> Arc<P> {
-        let plan = self.slot(k);
+    /// The plan of `k_prime`, from `generate` when the cache does not have it.
+    pub(crate) fn get(&self, k_prime: usize, generate: impl FnOnce() -> P) -> Arc<P> {
+        let plan = self.slot(k_prime);
         Arc::clone(plan.get_or_init(|| Arc::new(generate())))
     }
 
-    /// The slot of `k`, empty when it is new. An evicted plan lives on with the threads that are using it.
-    fn slot(&self, k: u32) -> Arc<OnceLock<Arc<P>>> {
+    /// The slot of `k_prime`, empty when it is new. An evicted plan lives on with the threads that are using it.
+    fn slot(&self, k_prime: usize) -> Arc<OnceLock<Arc<P>>> {
         // A panic under the lock leaves the queue as it was or without one slot: both are good.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = slots.iter().position(|slot| slot.k == k).and_then(|index| slots.remove(index));
-        let slot = found.unwrap_or_else(|| Slot { k, plan: Arc::default() });
+        let found = slots.iter().position(|slot| slot.k_prime == k_prime).and_then(|index| slots.remove(index));
+        let slot = found.unwrap_or_else(|| Slot { k_prime, plan: Arc::default() });
         if slots.len() == MAX_PLANS {
             slots.pop_front();
         }

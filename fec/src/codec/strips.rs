@@ -1,0 +1,20 @@
+//! Strips: how many columns of bytes are computed at a time.
+
+use std::ops::Range;
+
+/// Bytes of a slab: what leaves room for the source rows of the strip in a second-level cache of 1 MiB.
+const SLAB_LEN: usize = 400 << 10;
+/// Less than two cache lines of a source row at a time would waste what memory delivers.
+const MIN_WIDTH: usize = 128;
+const MAX_WIDTH: usize = 512;
+
+/// Bytes of a row of a slab with `rows` rows, for symbols of `symbol_size` bytes.
+pub(super) fn width(rows: usize, symbol_size: usize) -> usize {
+    let fitting = SLAB_LEN / rows.max(1) / 64 * 64;
+    fitting.clamp(MIN_WIDTH, MAX_WIDTH).min(symbol_size)
+}
+
+/// The strips of a symbol.
+pub(super) fn strips(symbol_size: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..symbol_size).step_by(width).map(move |start| start..symbol_size.min(start + width))
+}
