@@ -113,7 +113,7 @@ fn a_damaged_journal_costs_bytes_only() {
                 let file = OpenOptions::new().write(true).open(&journal).unwrap();
                 (50..len).step_by(97).for_each(|at| file.write_all_at(&[0xA5], at).unwrap());
             }
-            "stale" => drop(fs::rename(&stale, &journal).unwrap()),
+            "stale" => fs::rename(&stale, &journal).unwrap(),
             _ => fs::remove_file(&journal).unwrap(),
         }
         receiver = fleet.receiver(0).args(ONCE).spawn().unwrap();
