@@ -48,7 +48,7 @@ impl Inverse {
     /// The inverse of the matrix of the rows taken, column by column. All unknowns must be determined.
     pub(super) fn into_columns(self) -> Vec<u8> {
         let mut columns = vec![0; self.size * self.size];
-        for (row, &unknown) in self.rows.chunks_exact(2 * self.size).zip(&self.pivots) {
+        for (row, &unknown) in self.rows.chunks_exact((2 * self.size).max(1)).zip(&self.pivots) {
             for (taken, &coefficient) in row[self.size..].iter().enumerate() {
                 columns[taken * self.size + unknown] = coefficient;
             }

@@ -8,6 +8,7 @@
 
 mod general;
 mod inverse;
+mod suspects;
 mod syndrome;
 
 use super::scratch::Lease;

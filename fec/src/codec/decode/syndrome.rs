@@ -89,7 +89,7 @@ pub(super) fn by_matrix(
 }
 
 /// Bytes of a column of M for `rows` repair symbols: whole registers, more or less.
-fn matrix_stride(rows: usize) -> usize {
+pub(super) fn matrix_stride(rows: usize) -> usize {
     rows.next_multiple_of(32)
 }
 
@@ -97,7 +97,7 @@ fn matrix_stride(rows: usize) -> usize {
 ///
 /// That is the transpose of the encoding plan: rows of intermediate symbols, of source symbols in the end, whose "bytes" are
 /// coefficients of the repair symbols.
-fn repair_matrix(task: Task<'_>, plan: &Plan, scratch: &mut Lease<'_>, parked: &[Parked]) -> Vec<u8> {
+pub(super) fn repair_matrix(task: Task<'_>, plan: &Plan, scratch: &mut Lease<'_>, parked: &[Parked]) -> Vec<u8> {
     let stride = matrix_stride(parked.len());
     let slab = scratch.zeroed(plan.rows() * stride);
     for (number, columns) in task.repair_rows(plan, parked).iter().enumerate() {
