@@ -11,7 +11,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum KeyFileError {
     /// It cannot be read.
-    #[error("cannot read the public key {path}: {source}")]
+    #[error(
+        "cannot read the public key {path}: {source}; name the .pub file that `fleetcast-send keygen` made beside the release key"
+    )]
     Read {
         /// The file.
         path: PathBuf,

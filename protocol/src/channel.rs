@@ -53,11 +53,7 @@ pub struct Channel {
 impl Channel {
     /// Checks that the three make a channel which a host may use and a receiver can join.
     pub fn new(source: Option<IpAddr>, group: IpAddr, port: u16) -> Result<Self, ChannelError> {
-        let source_specific = match group {
-            IpAddr::V4(v4) => check_v4_group(v4)?,
-            IpAddr::V6(v6) => check_v6_group(v6)?,
-        };
-        if source_specific && source.is_none() {
+        if Self::check_destination(group, port)? && source.is_none() {
             return Err(ChannelError::SourceNeeded(group));
         }
         if let Some(source_address) = source {
@@ -68,10 +64,16 @@ impl Channel {
                 return Err(ChannelError::SourceNotUnicast(source_address));
             }
         }
-        if port == 0 {
-            return Err(ChannelError::PortZero);
-        }
         Ok(Self { source, group, port })
+    }
+
+    /// Checks the half that a sender is told before it knows its own address: whether the group is source-specific.
+    pub fn check_destination(group: IpAddr, port: u16) -> Result<bool, ChannelError> {
+        let source_specific = match group {
+            IpAddr::V4(v4) => check_v4_group(v4)?,
+            IpAddr::V6(v6) => check_v6_group(v6)?,
+        };
+        if port == 0 { Err(ChannelError::PortZero) } else { Ok(source_specific) }
     }
 }
 

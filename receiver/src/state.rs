@@ -38,7 +38,7 @@ pub enum StateError {
         reason: String,
     },
     /// Reading or writing failed.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {source}; give a folder with --state that can be written to and has room")]
     Io {
         /// What was tried.
         what: &'static str,
@@ -217,8 +217,12 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
 
 /// Makes a rename in the folder of `path` durable.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// The folder that a file at `path` is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The command line of `fleetcast-send`.
 
-use crate::rate::RateLayer;
+use crate::rate::{RateLayer, parse_rate};
 use crate::{seal, send};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use fleetcast_cli::keys::{KeyFileError, read_trust};
-use fleetcast_cli::units::{UnitError, parse_permyriad, parse_rate_bps};
+use fleetcast_cli::units::{UnitError, parse_permyriad};
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::manifest::TrustStore;
 use fleetcast_protocol::partition::{DEFAULT_BLOCK_SYMBOLS, DEFAULT_SYMBOL_SIZE, MAX_BLOCKS};
@@ -124,7 +124,7 @@ pub struct SendArgs {
     #[arg(long)]
     pub source: Option<IpAddr>,
     /// Bits a second, such as 100M: a hard ceiling
-    #[arg(long, value_parser = parse_rate_bps)]
+    #[arg(long, value_parser = parse_rate)]
     pub rate: u64,
     /// Which bits the rate counts: l1 (all that occupies the wire), l2 (frames) or ip
     #[arg(long, default_value = "l1")]
@@ -144,8 +144,8 @@ pub struct SendArgs {
     /// Transport session id [default: random]
     #[arg(long)]
     pub tsi: Option<u32>,
-    /// TTL or hop limit
-    #[arg(long, default_value_t = 16)]
+    /// TTL or hop limit; with 1 nothing passes a router
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..))]
     pub ttl: u8,
     /// DSCP, 0 to 63
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..64))]
@@ -154,14 +154,14 @@ pub struct SendArgs {
     #[arg(long)]
     pub loopback: bool,
     /// Packets that may leave back to back [default: 250 µs of line time, at least 8 up to 1 Gbit/s]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub burst: Option<u64>,
     /// How packets reach the kernel: auto, or mmsg
     #[arg(long, default_value = "auto", value_parser = ["auto", "mmsg"])]
     pub backend: String,
     /// Worker threads that prepare packets [default: one less than processors, at least 1]
-    #[arg(long)]
-    pub workers: Option<NonZeroUsize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
     /// Print one JSON object per event
     #[arg(long)]
     pub json: bool,
@@ -190,10 +190,10 @@ pub struct SdpArgs {
     #[arg(long)]
     pub tsi: Option<u32>,
     /// TTL
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     pub ttl: Option<u8>,
     /// Bits a second, such as 100M
-    #[arg(long, value_parser = parse_rate_bps)]
+    #[arg(long, value_parser = parse_rate)]
     pub rate: Option<u64>,
 }
 
@@ -272,7 +272,7 @@ impl SendArgs {
             dscp: self.dscp,
             loopback: self.loopback,
             burst: self.burst,
-            workers: self.workers.map_or(processors.saturating_sub(1).max(1), NonZeroUsize::get),
+            workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             json: self.json,
         })
     }

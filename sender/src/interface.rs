@@ -38,8 +38,13 @@ pub enum InterfaceError {
     /// It is down.
     #[error("interface '{0}' is down; `ip link set {0} up` brings it up")]
     Down(String),
+    /// It cannot do multicast, or is told not to.
+    #[error("interface '{0}' does no multicast; `ip link set {0} multicast on` switches it on, or choose another one")]
+    NoMulticast(String),
     /// It has no address of the group's family.
-    #[error("interface '{name}' has no {family} address to send from; give it one with `ip address add`")]
+    #[error(
+        "interface '{name}' has no {family} address to send from; give it one with `ip address add`, or choose another interface"
+    )]
     NoAddress {
         /// Interface name.
         name: String,
@@ -87,6 +92,7 @@ pub struct Interface {
     /// Its addresses, those of wide scope first.
     pub addresses: Vec<IpAddr>,
     up: bool,
+    multicast: bool,
 }
 
 impl Interface {
@@ -103,6 +109,9 @@ impl Interface {
         };
         if !interface.up {
             return Err(InterfaceError::Down(name.to_owned()));
+        }
+        if !interface.multicast {
+            return Err(InterfaceError::NoMulticast(name.to_owned()));
         }
         let messages = dump(&socket, RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
         let mut addresses: Vec<(u8, IpAddr)> =
@@ -194,6 +203,8 @@ fn of_link(message: &RouteNetlinkMessage) -> Option<Interface> {
         gso_max_bytes: [gso, gso_v4].into_iter().flatten().min().unwrap_or(DEFAULT_GSO_MAX_BYTES),
         addresses: Vec::new(),
         up: link.header.flags.contains(LinkFlags::Up),
+        // The loopback has no such flag, and does.
+        multicast: link.header.flags.intersects(LinkFlags::Multicast | LinkFlags::Loopback),
     })
 }
 
@@ -251,6 +262,7 @@ mod tests {
             gso_max_bytes: 65_536,
             addresses: Vec::new(),
             up: true,
+            multicast: true,
         };
         let group: IpAddr = "232.1.1.1".parse().unwrap();
         // 45 × 1,424 flies, 46 × 1,424 falls (measured).

@@ -1,5 +1,6 @@
 //! Rates and how long packets take at them.
 
+use fleetcast_cli::units::parse_rate_bps;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,6 +15,21 @@ const FCS: usize = 4;
 const MIN_ETHERNET_PAYLOAD: usize = 46;
 /// UDP header.
 const UDP_HEADER: usize = 8;
+
+/// Slowest rate: below it a single packet takes many seconds.
+pub const MIN_RATE_BPS: u64 = 1_000;
+/// Fastest rate: above it no interface exists, and a packet takes less than the clock can tell.
+pub const MAX_RATE_BPS: u64 = 1_000_000_000_000;
+
+/// Parses a rate that a sender can keep to.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let rate_bps = parse_rate_bps(text).map_err(|error| error.to_string())?;
+    if (MIN_RATE_BPS..=MAX_RATE_BPS).contains(&rate_bps) {
+        Ok(rate_bps)
+    } else {
+        Err(format!("{rate_bps} bits a second is no rate to send at; write one from 1k to 1000G"))
+    }
+}
 
 /// Which bits `--rate` counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -110,6 +126,16 @@ mod tests {
         assert_eq!(Cost::new(RateLayer::L1, group).frame_bytes(payload), 1406);
         let v6: IpAddr = "ff3e::8000:1".parse().unwrap();
         assert_eq!(Cost::new(RateLayer::L1, v6).bits(payload), 1450 * 8);
+    }
+
+    #[test]
+    fn refuses_rates_that_no_packet_can_have() {
+        assert_eq!(parse_rate("1k"), Ok(MIN_RATE_BPS));
+        assert_eq!(parse_rate("1000G"), Ok(MAX_RATE_BPS));
+        for bad in ["0", "1", "999", "1001G", "9000000G", "", "-5M"] {
+            let error = parse_rate(bad).unwrap_err();
+            assert!(error.contains("write"), "{bad}: {error}");
+        }
     }
 
     #[test]

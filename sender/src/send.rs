@@ -148,6 +148,7 @@ pub fn read_manifest(path: &Path) -> Result<UnverifiedManifest, SendError> {
 
 /// Sends until the session is over or `stop` is set.
 pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
+    check_channel(options)?;
     let manifest = read_manifest(&options.manifest)?;
     let image = Image::open(&options.image)?;
     check_length(&image, &manifest)?;
@@ -190,6 +191,14 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     report.summary(word, pacer.stats(), &cost);
     result?;
     if interrupted { Err(SendError::Interrupted) } else { Ok(()) }
+}
+
+/// What can be told of the channel before the interface's addresses are known: a wrong command line is told first.
+fn check_channel(options: &Options) -> Result<(), ChannelError> {
+    match options.source {
+        Some(source) => Channel::new(Some(source), options.group, options.port).map(drop),
+        None => Channel::check_destination(options.group, options.port).map(drop),
+    }
 }
 
 /// The cheap half of comparing image and manifest; the blocks' hashes are compared while sending, ahead of each block.

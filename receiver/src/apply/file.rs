@@ -2,8 +2,9 @@
 
 use super::ApplyError;
 use crate::staging::Staging;
-use crate::state::sync_folder_of;
+use crate::state::{folder_of, sync_folder_of};
 use fleetcast_protocol::manifest::SignedManifest;
+use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -23,6 +24,20 @@ pub fn place(staging: &Staging, manifest: &SignedManifest, out: &Path) -> Result
         Err(source) => return Err(place_error("rename the image to", out)(source)),
     }
     sync_folder_of(out).map_err(place_error("sync the folder of", out))
+}
+
+/// Whether a file could be put at `out`, as far as that can be told without doing it.
+pub fn check_target(out: &Path) -> Result<(), ApplyError> {
+    let error = |reason: String| ApplyError::Target { path: out.to_owned(), reason };
+    if out.is_dir() || out.file_name().is_none() {
+        return Err(error("it is a folder".to_owned()));
+    }
+    let folder = folder_of(out);
+    if !folder.is_dir() {
+        return Err(error(format!("there is no folder {}", folder.display())));
+    }
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(folder, wanted).map_err(|errno| error(format!("its folder is not writable ({errno})")))
 }
 
 fn place_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ApplyError + 'a {
@@ -73,6 +88,32 @@ fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
         match file.read(&mut buffer)? {
             0 => return Ok(hash.finalize().into()),
             count => hash.update(&buffer[..count]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_cannot_be_is_found_before_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "old").unwrap();
+        for good in [folder.path().join("new"), file.clone(), "in-the-working-folder".into()] {
+            check_target(&good).unwrap();
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        for (bad, reason) in [
+            (folder.path().to_owned(), "it is a folder"),
+            (PathBuf::from("/"), "it is a folder"),
+            (folder.path().join("missing/new"), "there is no folder"),
+            (file.join("new"), "there is no folder"),
+        ] {
+            let error = check_target(&bad).unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains("--out"), "{}: {error}", bad.display());
         }
     }
 }

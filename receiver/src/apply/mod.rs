@@ -52,6 +52,14 @@ impl FromStr for Apply {
 /// Why a verified image was not applied. The image stays in staging.
 #[derive(Debug, Error)]
 pub enum ApplyError {
+    /// The image could not be put under its final name, and that was found before anything was received.
+    #[error("cannot put an image at {path}: {reason}; give another --out, or make its folder writable")]
+    Target {
+        /// The final name.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// Staging failed.
     #[error(transparent)]
     Staging(#[from] StagingError),
@@ -84,6 +92,15 @@ pub enum ApplyError {
         /// Its exit status.
         status: String,
     },
+}
+
+/// Looks, before anything is received, whether a verified image could be put where it is wanted.
+pub fn check_target(policy: &Apply, out: Option<&Path>) -> Result<(), ApplyError> {
+    match (policy, out) {
+        (Apply::None, _) | (Apply::Exec(_), None) => Ok(()),
+        (Apply::File, None) => file::check_target(Path::new("image")),
+        (Apply::File | Apply::Exec(_), Some(out)) => file::check_target(out),
+    }
 }
 
 /// Applies the verified image in `staging`, and returns where it is now, if it is still anywhere that we know of.

@@ -5,9 +5,11 @@
 //! All `unsafe` of the receiver is in this folder.
 
 mod batch;
+mod interface;
 mod membership;
 mod socket;
 mod sockopt;
 
 pub use batch::{Batch, Received};
-pub use socket::{Interface, Joined, SocketError, open};
+pub use interface::Interface;
+pub use socket::{Joined, SocketError, open};

@@ -1,10 +1,10 @@
 //! The receiving socket: bound to the group, joined on one interface, with room for bursts.
 
+use super::interface::Interface;
 use super::membership;
 use super::sockopt;
 use fleetcast_protocol::channel::Channel;
 use libc::c_int;
-use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -13,15 +13,6 @@ use thiserror::Error;
 
 /// What the socket asks for as its buffer; the kernel accounts packet overhead against it, so it books twice this.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
-
-/// An interface by name and index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// Name, such as `eth0`.
-    pub name: String,
-    /// Index, which the kernel's requests use.
-    pub index: u32,
-}
 
 /// Why packets cannot be received.
 #[derive(Debug, Error)]
@@ -33,6 +24,22 @@ pub enum SocketError {
         name: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// It is down.
+    #[error("interface '{0}' is down; `ip link set {0} up` brings it up")]
+    Down(String),
+    /// It cannot do multicast, or is told not to.
+    #[error("interface '{0}' does no multicast; `ip link set {0} multicast on` switches it on, or choose another one")]
+    NoMulticast(String),
+    /// It has no address of the group's family.
+    #[error(
+        "interface '{name}' has no {family} address to join from; give it one with `ip address add`, or choose another one"
+    )]
+    NoAddress {
+        /// Interface name.
+        name: String,
+        /// IPv4 or IPv6.
+        family: &'static str,
     },
     /// The port cannot be bound.
     #[error("cannot receive on {group} port {port}: {source}; is another program bound to it without SO_REUSEADDR?")]
@@ -59,21 +66,6 @@ pub enum SocketError {
     Setup(#[from] io::Error),
 }
 
-impl Interface {
-    /// Looks an interface up by name.
-    pub fn by_name(name: &str) -> Result<Self, SocketError> {
-        match name_to_index_of(name) {
-            Ok(index) => Ok(Self { name: name.to_owned(), index }),
-            Err(source) => Err(SocketError::NoInterface { name: name.to_owned(), source }),
-        }
-    }
-}
-
-fn name_to_index_of(name: &str) -> io::Result<u32> {
-    let any_socket = UdpSocket::bind("0.0.0.0:0").or_else(|_| UdpSocket::bind("[::]:0"))?;
-    Ok(name_to_index(any_socket.as_fd(), name)?)
-}
-
 /// A receiving socket and what the kernel granted it.
 #[derive(Debug)]
 pub struct Joined {
@@ -87,6 +79,7 @@ pub struct Joined {
 
 /// Opens a socket that receives `channel` on `interface`.
 pub fn open(channel: &Channel, interface: &Interface) -> Result<Joined, SocketError> {
+    interface.check_address(channel.group)?;
     let domain = if channel.group.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     // Several receivers on one host may share a group; the state folder's lock keeps them apart where it matters.

@@ -76,6 +76,7 @@ impl ReceiveError {
             Self::Socket(_) | Self::State(_) | Self::Staging(_) | Self::Journal(_) => exit::ENVIRONMENT,
             Self::Check(CheckError::Staging(_)) => exit::ENVIRONMENT,
             Self::Check(CheckError::Decode { .. }) | Self::Kernel(_) => exit::UNEXPECTED,
+            Self::Apply(ApplyError::Target { .. }) => exit::ENVIRONMENT,
             Self::Apply(_) => exit::APPLY,
             Self::ReadBack { .. } => exit::VERIFICATION,
             Self::Refused { .. } => exit::REFUSED,

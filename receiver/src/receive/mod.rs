@@ -5,7 +5,7 @@ mod run;
 
 pub use error::ReceiveError;
 
-use crate::apply::Apply;
+use crate::apply::{Apply, check_target};
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::manifest::TrustStore;
 use run::Run;
@@ -44,5 +44,6 @@ pub struct Options {
 
 /// Receives until the upgrade is done (with `once`), until `stop` is set, or until something fails.
 pub fn receive(options: &Options, stop: &AtomicBool) -> Result<(), ReceiveError> {
+    check_target(&options.apply, options.out.as_deref())?;
     Run::start(options)?.run(stop)
 }
