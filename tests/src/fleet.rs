@@ -59,6 +59,8 @@ pub struct Fleet {
     pub channel: Channel,
     /// The key that signs releases, and that receivers trust.
     pub key: KeyPair,
+    /// The product that the receivers give for theirs.
+    pub product: String,
     /// The hardware id that the receivers give for theirs.
     pub hardware: String,
     /// Removed with the fleet.
@@ -83,7 +85,7 @@ impl Fleet {
         let lab = Lab::new(&LabConfig { receivers, ..LabConfig::default() })?;
         let scratch = Scratch::new()?;
         let key = KeyPair::generate(&binaries, scratch.path(), "release")?;
-        Ok(Self { lab, binaries, channel, key, hardware: HARDWARE.into(), scratch })
+        Ok(Self { lab, binaries, channel, key, product: PRODUCT.into(), hardware: HARDWARE.into(), scratch })
     }
 
     /// A signed release of `len` pseudo-random bytes, different for each sequence.
@@ -139,7 +141,7 @@ impl Fleet {
         command.arg("receive").arg("--state").arg(self.device(index).state);
         Invocation { name: format!("receiver {index}"), command }.args([
             "--product",
-            PRODUCT,
+            &self.product,
             "--hardware",
             &self.hardware,
             "--interface",
