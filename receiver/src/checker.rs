@@ -4,10 +4,9 @@
 use crate::read_back::ReadBack;
 use crate::staging::{Staging, StagingError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use fleetcast_fec::{Codec, DecodeError};
+use fleetcast_fec::{Codec, DecodeArgumentError};
 use fleetcast_protocol::session::receiver::{BlockCheck, BlockOutcome};
 use rustix::event::{EventfdFlags, eventfd};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,13 +21,8 @@ pub enum CheckError {
     #[error(transparent)]
     Staging(#[from] StagingError),
     /// The codec was asked for something impossible: a bug of ours.
-    #[error("block {sbn} cannot be decoded: {reason}")]
-    Decode {
-        /// Source block number.
-        sbn: u8,
-        /// What the codec said.
-        reason: String,
-    },
+    #[error("a block cannot be decoded: {0}")]
+    Decode(#[from] DecodeArgumentError),
 }
 
 /// Something the thread has finished.
@@ -199,23 +193,9 @@ impl Worker {
 
     fn check(&mut self, check: &BlockCheck, staging: &Staging) -> Result<BlockOutcome, CheckError> {
         let range = &check.range;
-        let lost = !check.received.is_full();
-        if lost {
-            staging.read_rows(range, &mut self.rows)?;
-            match self.codec.decode(range.shape, &mut self.rows, &check.received, &check.parked) {
-                Ok(()) => {}
-                Err(DecodeError::NeedMore { .. }) => return Ok(BlockOutcome::Singular),
-                Err(error) => return Err(CheckError::Decode { sbn: range.sbn, reason: error.to_string() }),
-            }
-        } else {
-            staging.read_block(range, &mut self.rows)?;
-        }
-        if <[u8; 32]>::from(Sha256::digest(&self.rows[..range.len])) != check.sha256 {
-            return Ok(BlockOutcome::Corrupt);
-        }
-        if lost {
-            staging.write_rows(range, &self.rows, check.received.missing())?;
-        }
-        Ok(BlockOutcome::Verified { decoded: lost })
+        let read = |rows: &mut Vec<u8>| Ok::<(), CheckError>(staging.read_rows(range, rows)?);
+        let settled = check.settle(&self.codec, &mut self.rows, read)?;
+        staging.write_rows(range, &self.rows, settled.computed_rows)?;
+        Ok(settled.outcome)
     }
 }

@@ -172,6 +172,7 @@ impl Report {
             "packets": stats.packets, "bytes": stats.bytes, "symbols": stats.symbols, "lost": lost, "loss": loss,
             "blocks": stats.verified_blocks, "decoded_blocks": stats.decoded_blocks,
             "restored_blocks": stats.restored_blocks, "restored_symbols": stats.restored_symbols, "corrupt_blocks": stats.corrupt_blocks,
+            "forged_symbols": stats.forged_symbols,
             "singular_decodes": stats.singular_decodes, "surplus": stats.surplus, "early": stats.early,
             "foreign": stats.foreign, "malformed": stats.malformed, "control": stats.control,
             "refused": stats.refused, "socket_drops": socket_drops,

@@ -198,7 +198,7 @@ impl Staging {
         &self,
         block: &BlockRange,
         rows: &[u8],
-        decoded: impl Iterator<Item = u32>,
+        decoded: impl IntoIterator<Item = u32>,
     ) -> Result<(), StagingError> {
         let symbol_size = block.shape.symbol_size();
         for row in decoded {

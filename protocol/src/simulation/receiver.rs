@@ -167,7 +167,7 @@ impl Receiver {
                 staging.freeze(sbn, matches!(outcome, BlockOutcome::Verified { .. }));
                 outcome
             }
-            _ => BlockOutcome::Verified { decoded: false },
+            _ => BlockOutcome::Verified { decoded: false, forged_symbols: 0 },
         };
         self.session.on_block(self.now, check.generation, sbn, outcome);
     }

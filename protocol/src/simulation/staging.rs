@@ -3,8 +3,7 @@
 use crate::manifest::Manifest;
 use crate::partition::BlockRange;
 use crate::session::receiver::{BlockCheck, BlockOutcome, Relocation, SPILL_ROWS, StagingLayout, Store};
-use fleetcast_fec::{Codec, DecodeError};
-use sha2::{Digest, Sha256};
+use fleetcast_fec::{Codec, DecodeArgumentError};
 
 /// A staging area in memory. It panics on what would damage a real one.
 #[derive(Debug, Clone)]
@@ -76,18 +75,20 @@ impl Staging {
     pub fn check(&mut self, codec: &Codec, check: &BlockCheck) -> BlockOutcome {
         let (range, block_len) = (check.range, check.range.shape.len());
         let spill = to_usize(self.layout.spill_offset(&range));
-        let mut rows = self.bytes[to_usize(range.offset)..][..block_len].to_vec();
-        rows.extend_from_slice(&self.bytes[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
-        match codec.decode(range.shape, &mut rows, &check.received, &check.parked) {
-            Ok(()) => {}
-            Err(DecodeError::NeedMore { .. }) => return BlockOutcome::Singular,
-            Err(error) => panic!("the session describes a block that cannot be: {error}"),
+        let mut rows = Vec::new();
+        let read = |rows: &mut Vec<u8>| -> Result<(), DecodeArgumentError> {
+            rows.clear();
+            rows.extend_from_slice(&self.bytes[to_usize(range.offset)..][..block_len]);
+            rows.extend_from_slice(&self.bytes[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
+            Ok(())
+        };
+        let settled = check.settle(codec, &mut rows, read).expect("the session describes a block that can be");
+        let symbol_size = range.shape.symbol_size();
+        for row in settled.computed_rows {
+            let start = row as usize * symbol_size;
+            self.bytes[to_usize(range.offset) + start..][..symbol_size].copy_from_slice(&rows[start..][..symbol_size]);
         }
-        if <[u8; 32]>::from(Sha256::digest(&rows[..range.len])) != check.sha256 {
-            return BlockOutcome::Corrupt;
-        }
-        self.bytes[to_usize(range.offset)..][..block_len].copy_from_slice(&rows[..block_len]);
-        BlockOutcome::Verified { decoded: !check.received.is_full() }
+        settled.outcome
     }
 
     /// The blocks whose bytes are those that `manifest` promises.

@@ -75,7 +75,7 @@ impl ReceiveError {
         match self {
             Self::Socket(_) | Self::State(_) | Self::Staging(_) | Self::Journal(_) => exit::ENVIRONMENT,
             Self::Check(CheckError::Staging(_)) => exit::ENVIRONMENT,
-            Self::Check(CheckError::Decode { .. }) | Self::Kernel(_) => exit::UNEXPECTED,
+            Self::Check(CheckError::Decode(_)) | Self::Kernel(_) => exit::UNEXPECTED,
             Self::Apply(ApplyError::Target { .. }) => exit::ENVIRONMENT,
             Self::Apply(_) => exit::APPLY,
             Self::ReadBack { .. } => exit::VERIFICATION,

@@ -104,6 +104,8 @@ pub enum BlockOutcome {
     Verified {
         /// Whether there were losses.
         decoded: bool,
+        /// Symbols that were found to be forged, and done without.
+        forged_symbols: u32,
     },
     /// The symbols do not determine the block: more are needed.
     Singular,

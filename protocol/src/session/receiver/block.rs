@@ -54,6 +54,8 @@ pub struct Block {
     wanted: u32,
     /// Symbols with which it is worth trying when no more are expected soon.
     wanted_when_quiet: u32,
+    /// The hash did not match: some symbol is wrong, and a few more may tell which.
+    doubtful: bool,
     /// When the last symbol came.
     pub(super) last_symbol_at: Duration,
 }
@@ -70,6 +72,7 @@ impl Block {
             next_free: k + SPILL_ROWS,
             wanted: k + EAGER_OVERHEAD,
             wanted_when_quiet: k,
+            doubtful: false,
             last_symbol_at: Duration::ZERO,
         }
     }
@@ -167,7 +170,8 @@ impl Block {
         if self.state != BlockState::Receiving {
             return false;
         }
-        self.received.is_full() || self.have() >= if quiet { self.wanted_when_quiet } else { self.wanted }
+        (self.received.is_full() && !self.doubtful)
+            || self.have() >= if quiet { self.wanted_when_quiet } else { self.wanted }
     }
 
     /// Whether K symbols are there and it waits only for a little more.
@@ -200,7 +204,32 @@ impl Block {
         true
     }
 
-    /// The hash did not match: some symbol was bad, and nothing tells which, so all go.
+    /// The hash did not match. The symbols stay, since with each one more it is likelier to be seen which are wrong; false
+    /// when there is no room for more, and the block starts over.
+    pub fn doubt(&mut self) -> bool {
+        let rows = self.k + SPILL_ROWS;
+        if self.have() >= rows {
+            self.forget();
+            return false;
+        }
+        self.state = BlockState::Receiving;
+        self.doubtful = true;
+        self.wanted = (self.have() + 1).max(self.k + EAGER_OVERHEAD);
+        self.wanted_when_quiet = self.wanted;
+        true
+    }
+
+    /// Whether some symbol held is known to be wrong.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// Whether it waits for more symbols than K and gets source symbol `esi` again: the stream repeats itself.
+    pub fn waits_in_vain(&self, esi: u32) -> bool {
+        self.state == BlockState::Receiving && self.doubtful && self.received.contains(esi)
+    }
+
+    /// The symbols are worthless: all go.
     pub fn forget(&mut self) {
         *self = Self::new(self.k);
     }

@@ -9,6 +9,7 @@
 
 mod action;
 mod block;
+mod check;
 pub mod journal;
 mod layout;
 mod listener;
@@ -17,6 +18,7 @@ mod stats;
 
 pub use action::{Action, BlockCheck, BlockOutcome, Held, Refused, Relocation, Restored, Store};
 pub use block::BlockState;
+pub use check::Settled;
 pub use layout::{SPILL_ROWS, StagingLayout};
 pub use stats::Stats;
 
@@ -316,6 +318,10 @@ impl ReceiverSession {
         };
         upgrade.loss.on_symbol(id);
         let block = upgrade.blocks.get_mut(usize::from(id.sbn))?;
+        if block.waits_in_vain(id.esi) {
+            block.forget();
+            self.actions.push_back(Action::Forgotten { sbn: id.sbn });
+        }
         let Some(placement) = block.place(id.esi) else {
             self.stats.surplus += 1;
             return None;
@@ -370,8 +376,9 @@ impl ReceiverSession {
             return;
         };
         match outcome {
-            BlockOutcome::Verified { decoded } => {
+            BlockOutcome::Verified { decoded, forged_symbols } => {
                 block.verified();
+                self.stats.forged_symbols += u64::from(forged_symbols);
                 self.stats.verified_blocks += 1;
                 self.stats.decoded_blocks += u32::from(decoded);
                 self.last_progress_at = now;
@@ -384,9 +391,10 @@ impl ReceiverSession {
                 }
             }
             BlockOutcome::Corrupt => {
-                self.stats.corrupt_blocks += 1;
-                block.forget();
-                self.actions.push_back(Action::Forgotten { sbn });
+                self.stats.corrupt_blocks += u32::from(!block.is_doubtful());
+                if !block.doubt() {
+                    self.actions.push_back(Action::Forgotten { sbn });
+                }
             }
         }
     }

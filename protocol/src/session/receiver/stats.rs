@@ -30,6 +30,8 @@ pub struct Stats {
     pub restored_blocks: u32,
     /// Symbols of other blocks that were found there.
     pub restored_symbols: u64,
+    /// Symbols that were found to be forged: their blocks were verified without them.
+    pub forged_symbols: u64,
     /// Blocks that decoded to other content than the manifest promises: an alarm, somebody forged a symbol.
     pub corrupt_blocks: u32,
     /// Decodes that failed for a singular set of symbols.

@@ -8,7 +8,7 @@ use crate::keys::{SigningKey, signing_key_from_random};
 use crate::manifest::{ImageHashes, Manifest, UnverifiedManifest};
 use crate::session::sender::{Outgoing, Poll, SenderConfig, SenderSession};
 use crate::session::{Profile, RepairShare};
-use fleetcast_fec::{Codec, DecodeError, RepairRow};
+use fleetcast_fec::{Codec, DecodeArgumentError, RepairRow};
 use proptest::prelude::*;
 
 mod resume;
@@ -250,20 +250,17 @@ impl Receiver {
     fn check(&mut self, check: &BlockCheck) -> BlockOutcome {
         let layout = StagingLayout::new(self.session.manifest().unwrap().manifest().partition);
         let range = check.range;
-        let mut rows = self.medium.rows(&layout, &range);
-        match self.codec.decode(range.shape, &mut rows, &check.received, &check.parked) {
-            Ok(()) => {}
-            Err(DecodeError::NeedMore { .. }) => return BlockOutcome::Singular,
-            Err(error) => panic!("{error}"),
-        }
-        if <[u8; 32]>::from(Sha256::digest(&rows[..range.len])) != check.sha256 {
-            return BlockOutcome::Corrupt;
-        }
-        for row in check.received.missing() {
+        let mut rows = Vec::new();
+        let read = |rows: &mut Vec<u8>| -> Result<(), DecodeArgumentError> {
+            *rows = self.medium.rows(&layout, &range);
+            Ok(())
+        };
+        let settled = check.settle(&self.codec, &mut rows, read).unwrap();
+        for row in settled.computed_rows {
             let bytes = rows.chunks_exact(range.shape.symbol_size()).nth(row as usize).unwrap().to_vec();
             self.write(Write::Staging { offset: layout.row_offset(&range, row), bytes });
         }
-        BlockOutcome::Verified { decoded: !check.received.is_full() }
+        settled.outcome
     }
 
     fn image(&self) -> &[u8] {
@@ -360,21 +357,50 @@ fn says_that_a_release_is_installed_and_receives_nothing() {
     assert_eq!((receiver.installed, receiver.begun, receiver.session.stats().symbols), (1, 0, 0));
 }
 
-#[test]
-fn a_forged_symbol_costs_its_block_a_pass_and_is_counted() {
-    let image = image(30_000, 6);
-    let manifest = seal(&image, 64, 7, 1, &release_key());
-    let sent = packets(&config(9, 2), &manifest, &image);
+/// Delivers a session in which the first `forged` symbols of the image, of all blocks or of one, have a byte changed.
+fn receive_forged(config: &SenderConfig, image: &[u8], blocks: u16, forged: usize) -> Receiver {
+    let manifest = seal(image, 64, blocks, 1, &release_key());
     let mut receiver = Receiver::new();
-    let mut forged = false;
-    for packet in &sent {
-        let mut packet = packet.clone();
-        if !forged && Packet::parse(&packet).unwrap().header.toi == TOI_IMAGE && receiver.begun > 0 {
-            *packet.last_mut().unwrap() ^= 1;
-            forged = true;
+    let mut left = forged;
+    for mut packet in packets(config, &manifest, image) {
+        if left > 0 && Packet::parse(&packet).unwrap().header.toi == TOI_IMAGE && receiver.begun > 0 {
+            // Different bytes: errors that cancel out tell nothing.
+            let at = packet.len() - 1 - left;
+            packet[at] ^= 1;
+            left -= 1;
         }
         receiver.take(&packet);
     }
+    receiver
+}
+
+#[test]
+fn a_few_forged_symbols_are_found_by_those_beyond_k() {
+    let image = image(64 * 60, 6);
+    for forged in [1, 2, 3] {
+        let receiver = receive_forged(&config(9, 1), &image, 1, forged);
+        let stats = receiver.session.stats();
+        assert_eq!((receiver.complete, receiver.image() == image), (1, true), "{stats:?}");
+        assert_eq!((stats.corrupt_blocks, stats.forged_symbols), (1, forged as u64), "{stats:?}");
+    }
+}
+
+#[test]
+fn too_many_forged_symbols_cost_their_block_a_pass() {
+    let image = image(64 * 60, 6);
+    let one_pass = receive_forged(&config(9, 1), &image, 1, 8);
+    assert_eq!((one_pass.complete, one_pass.session.stats().corrupt_blocks), (0, 1));
+    let two_passes = receive_forged(&config(9, 2), &image, 1, 8);
+    let stats = two_passes.session.stats();
+    assert_eq!((two_passes.complete, two_passes.image() == image), (1, true), "{stats:?}");
+    assert_eq!((stats.corrupt_blocks, stats.forged_symbols), (1, 0));
+}
+
+#[test]
+fn without_repair_symbols_a_forged_symbol_costs_its_block_a_pass() {
+    let image = image(30_000, 6);
+    let no_code = SenderConfig { profile: Profile::NoCode, repair: RepairShare::NONE, ..config(9, 2) };
+    let receiver = receive_forged(&no_code, &image, 7, 1);
     assert_eq!((receiver.complete, receiver.image() == image), (1, true));
     assert_eq!(receiver.session.stats().corrupt_blocks, 1);
 }
