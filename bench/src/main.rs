@@ -30,9 +30,6 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Bench {
     /// The codec against the bare crate raptorq: throughput and heap of encoding and decoding a block.
-    ///
-    /// For steady ratios run it with
-    /// GLIBC_TUNABLES=glibc.malloc.trim_threshold=1000000000:glibc.malloc.mmap_threshold=1000000000.
     Codec(codec::Options),
     /// fleetcast against UFTP, one receiver, unshaped: goodput, and the CPU time that it took.
     ///

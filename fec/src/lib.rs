@@ -44,7 +44,7 @@ mod rfc6330;
 mod shape;
 mod symbol_set;
 
-pub use codec::{Codec, DecodeArgumentError, DecodeError, EncodeError, Parked, RepairRow};
+pub use codec::{Codec, DecodeArgumentError, DecodeError, EncodeError, Parked, PlanSize, RepairRow};
 pub use gf256::Kernels;
 pub use shape::{BlockShape, ShapeError};
 pub use symbol_set::SymbolSet;

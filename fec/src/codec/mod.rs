@@ -36,6 +36,15 @@ pub struct Parked {
     pub esi: u32,
 }
 
+/// How large an encoding plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanSize {
+    /// Bytes of heap that it occupies while it is cached.
+    pub heap_len: usize,
+    /// Rows that it adds to others, or moves, for each strip of a block; repair symbols come on top.
+    pub additions: usize,
+}
+
 /// Encodes and decodes source blocks of any shape.
 ///
 /// A clone shares the caches of the original and costs reference counts: give one to every thread.
@@ -62,12 +71,13 @@ impl Codec {
         self.kernels
     }
 
-    /// Computes the plan for blocks of `shape`, unless it is cached, and returns how many bytes of heap it occupies.
+    /// Computes the plan for blocks of `shape`, unless it is cached, and returns how large it is.
     ///
     /// Encoding, and decoding few losses, need it: one for each K' of RFC 6330 §5.6, the next at or above K. The last few
     /// used are kept. Calls that need one compute it themselves; this only moves the time, some milliseconds.
-    pub fn prepare(&self, shape: BlockShape) -> usize {
-        self.encoding_plan(shape).heap_len()
+    pub fn prepare(&self, shape: BlockShape) -> PlanSize {
+        let plan = self.encoding_plan(shape);
+        PlanSize { heap_len: plan.heap_len(), additions: plan.additions() }
     }
 
     fn encoding_plan(&self, shape: BlockShape) -> Arc<Plan> {

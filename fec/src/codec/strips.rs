@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-/// Bytes of a slab: what leaves room for the source rows of the strip in a second-level cache of 1 MiB.
-const SLAB_LEN: usize = 400 << 10;
+/// Bytes of a slab: about a second-level cache. Of that, source rows of the strip take part, too; what is used again soon stays.
+const SLAB_LEN: usize = if cfg!(target_arch = "x86_64") { 1 << 20 } else { 256 << 10 };
 /// Less than two cache lines of a source row at a time would waste what memory delivers.
 const MIN_WIDTH: usize = 128;
-const MAX_WIDTH: usize = 512;
+/// More is not faster: four of the longest registers.
+const MAX_WIDTH: usize = 256;
 
 /// Bytes of a row of a slab with `rows` rows, for symbols of `symbol_size` bytes.
 pub(super) fn width(rows: usize, symbol_size: usize) -> usize {

@@ -1,7 +1,7 @@
 //! The kernels, compiled for each instruction set, and the choice among them.
 
 #[cfg(target_arch = "aarch64")]
-use super::neon;
+use super::neon::Neon;
 use super::scalar::Words;
 use super::vector::{self, Vector};
 #[cfg(target_arch = "x86_64")]
@@ -66,7 +66,7 @@ level!(gfni256, x86::Gfni256, "avx2,gfni");
 #[cfg(target_arch = "x86_64")]
 level!(gfni512, x86::Gfni512, "avx512f,avx512bw,avx512vl,gfni");
 #[cfg(target_arch = "aarch64")]
-level!(neon, neon::Neon, "neon");
+level!(neon, Neon, "neon");
 
 /// A method of [`Level`] for each kernel.
 macro_rules! dispatch {
@@ -161,7 +161,7 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Self::Gfni512 => x86::Gfni512::BYTES,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => neon::Neon::BYTES,
+            Self::Neon => Neon::BYTES,
         }
     }
 

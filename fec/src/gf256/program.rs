@@ -55,6 +55,11 @@ impl Program {
         self.codes.capacity() * size_of::<u16>()
     }
 
+    /// Terms of all sums, source symbols among them.
+    pub(crate) fn additions(&self) -> usize {
+        self.operations().map(|operation| operation.terms.len() + usize::from(operation.source.is_some())).sum()
+    }
+
     /// The operations in their order.
     #[inline(always)]
     pub(crate) fn operations(&self) -> impl Iterator<Item = Operation<'_>> {

@@ -28,6 +28,10 @@ pub(super) trait Vector: Copy {
     unsafe fn prepare(self) -> Self::Prepared;
     unsafe fn multiply(prepared: Self::Prepared, factor: Self::Factor) -> Self;
 
+    /// Asks for the cache line at `from`, which may be any address.
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const u8) {}
+
     #[inline(always)]
     unsafe fn load_part(from: *const u8, len: usize) -> Self {
         let mut bytes = [0_u8; 64];
@@ -144,13 +148,26 @@ macro_rules! for_columns {
     }};
 }
 
+const CACHE_LINE: usize = 64;
+/// Operations by which source symbols are asked for ahead: no hardware foresees the order in which a program reads them.
+const AHEAD: usize = 16;
+/// Rows by which a product asks ahead.
+const ROWS_AHEAD: usize = 8;
+
 /// Runs a program: see [`Kernels::run`](super::Kernels::run).
 ///
 /// # Safety
 /// The CPU has the instruction set of `V`, and `slab` points to `program.rows()` rows of `width` bytes.
 #[inline(always)]
 pub(super) unsafe fn run<V: Vector>(program: &Program, source: &Source<'_>, slab: *mut u8, width: usize) {
+    let mut ahead = program.operations().skip(AHEAD);
     for operation in program.operations() {
+        if let Some(strip) = ahead.next().and_then(|later| source.strip(later.source?, width)) {
+            for line in strip.chunks(CACHE_LINE) {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { V::prefetch(line.as_ptr()) };
+            }
+        }
         let strip = operation.source.and_then(|number| source.strip(number, width));
         // SAFETY: Program::push keeps `rows` above every row of every operation.
         let to = unsafe { slab.add(usize::from(operation.row) * width) };
@@ -402,6 +419,9 @@ unsafe fn tile<V: Vector, const R: usize, const N: usize, const PART: bool>(
         let mut next = from.start().add(offset);
         let mut column = factors.bytes().add(row);
         for _ in 0..factors.columns {
+            for line in (0..N * V::BYTES).step_by(CACHE_LINE) {
+                V::prefetch(next.wrapping_add(ROWS_AHEAD * from.stride + line));
+            }
             let value = prepare(load::<V, N, PART>(next, part));
             for (r, sum) in sums.iter_mut().enumerate() {
                 add_product(sum, &value, V::factor(*column.add(r)));

@@ -76,6 +76,11 @@ impl Vector for Ssse3 {
         // SAFETY: above.
         Self(unsafe { _mm_xor_si128(_mm_shuffle_epi8(factor.0, prepared.0), _mm_shuffle_epi8(factor.1, prepared.1)) })
     }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 }
 
 impl Vector for Avx2 {
@@ -139,6 +144,11 @@ impl Vector for Avx2 {
             _mm256_xor_si256(_mm256_shuffle_epi8(factor.0, prepared.0), _mm256_shuffle_epi8(factor.1, prepared.1))
         })
     }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 }
 
 impl Vector for Gfni256 {
@@ -185,6 +195,11 @@ impl Vector for Gfni256 {
     unsafe fn multiply(prepared: Self::Prepared, factor: Self::Factor) -> Self {
         // SAFETY: above.
         Self(unsafe { _mm256_gf2p8affine_epi64_epi8::<0>(prepared, factor) })
+    }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }
 
@@ -242,5 +257,10 @@ impl Vector for Gfni512 {
     unsafe fn multiply(prepared: Self::Prepared, factor: Self::Factor) -> Self {
         // SAFETY: above.
         Self(unsafe { _mm512_gf2p8affine_epi64_epi8::<0>(prepared, factor) })
+    }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const u8) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }

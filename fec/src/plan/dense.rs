@@ -77,28 +77,28 @@ impl Elimination {
 
     fn express_pivots(&mut self) {
         self.expressions.reserve_exact(self.peeled.pivots.len() * self.words);
+        let mut bits = vec![0; self.words];
         for number in 0..self.peeled.pivots.len() {
-            let bits = self.bits(self.peeled.pivots[number].row);
-            self.expressions.extend(bits);
+            self.express(self.peeled.pivots[number].row, &mut bits);
+            self.expressions.extend_from_slice(&bits);
         }
     }
 
-    /// What row `row` is in the inactive columns, when every pivot column but the row's own has been replaced.
-    fn bits(&self, row: u32) -> Vec<u64> {
-        let mut bits = vec![0; self.words];
+    /// Makes `bits` what row `row` is in the inactive columns, when every pivot column but the row's own has been replaced.
+    fn express(&self, row: u32, bits: &mut [u64]) {
+        bits.fill(0);
         for &column in self.peeled.rows.all(row as usize) {
             match self.peeled.roles[usize::from(column)] {
                 Role::Inactive(number) => bits[usize::from(number) / 64] ^= 1 << (number % 64),
                 // The row's own pivot, if it has one, is not expressed yet.
                 Role::Pivot(number) => {
                     if let Some(expression) = self.expression(number) {
-                        add(&mut bits, expression);
+                        add(bits, expression);
                     }
                 }
                 Role::Open => {}
             }
         }
-        bits
     }
 
     fn expression(&self, pivot: u16) -> Option<&[u64]> {
@@ -107,7 +107,9 @@ impl Elimination {
     }
 
     fn take(&mut self, row: u32) -> bool {
-        let is_taken = self.system.take(&self.bits(row));
+        let mut bits = vec![0; self.words];
+        self.express(row, &mut bits);
+        let is_taken = self.system.take(&bits);
         if is_taken {
             self.taken.push(row);
         }

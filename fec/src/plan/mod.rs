@@ -15,7 +15,7 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 
-use crate::gf256::{Factors, Horner, Kernels, Rows, Source};
+use crate::gf256::{Factors, Horner, Kernels, Program, Rows, Source};
 use crate::rfc6330::Parameters;
 pub(crate) use cache::PlanCache;
 use compile::Programs;
@@ -78,6 +78,15 @@ impl Plan {
         let programs = &self.programs;
         let hdpc = self.hdpc.as_ref().map_or(0, |hdpc| 2 * hdpc.horner.pairs().len() + hdpc.factors.len());
         programs.forward.heap_len() + programs.combine.heap_len() + programs.back.heap_len() + hdpc
+    }
+
+    /// Rows that are added to others, or moved, in a strip.
+    pub(crate) fn additions(&self) -> usize {
+        let programs = &self.programs;
+        let of_programs = [&programs.forward, &programs.combine, &programs.back].map(Program::additions);
+        // The scheme of Horner adds each column to a running sum, and that to two sums.
+        let hdpc = self.hdpc.as_ref().map_or(0, |hdpc| 3 * hdpc.horner.columns() + hdpc.factors.len());
+        of_programs.iter().sum::<usize>() + hdpc
     }
 
     /// Makes the first L rows of `slab`, `width` bytes each, the intermediate symbols of one strip.

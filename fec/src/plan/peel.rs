@@ -154,37 +154,32 @@ impl Peeling {
     fn column_to_inactivate(&mut self, code: &Parameters) -> u16 {
         let (used, open) = (&self.used, &self.open);
         self.twos.retain(|&row| !used[row as usize] && open[row as usize] == 2);
-        let candidates = if self.twos.is_empty() { self.shortest_row() } else { self.largest_component(code) };
-        let frees = |column: &u16| self.columns.rows(*column).iter().filter(|&&row| !self.used[row as usize]).count();
+        let shortest = if self.twos.is_empty() { self.shortest_row() } else { None };
+        let rows = if let Some(row) = &shortest { std::slice::from_ref(row) } else { self.twos.as_slice() };
+        let mut components = Components::new(code.w);
+        for &row in rows {
+            let mut ends = self.open_columns(row);
+            if let Some(first) = ends.next() {
+                ends.for_each(|other| components.join(first, other));
+            }
+        }
+        let members = rows.iter().filter(|&&row| {
+            self.open_columns(row).next().is_some_and(|column| components.root(column) == components.largest)
+        });
+        let longest =
+            members.flat_map(|&row| self.open_columns(row)).max_by_key(|&column| self.columns.rows(column).len());
         let any_open = || (0..code.w).find(|&column| self.roles[column] == Role::Open).map(narrow);
-        candidates.into_iter().max_by_key(frees).or_else(any_open).unwrap_or_default()
+        longest.or_else(any_open).unwrap_or_default()
     }
 
     fn open_columns(&self, row: u32) -> impl Iterator<Item = u16> {
         self.rows.lt(row as usize).iter().copied().filter(|&column| self.roles[usize::from(column)] == Role::Open)
     }
 
-    /// The open columns of a row with the fewest.
-    fn shortest_row(&self) -> Vec<u16> {
-        let rows = (0..).zip(self.used.iter().zip(&self.open));
-        let shortest = rows.filter(|&(_, (&used, &open))| !used && open > 0).min_by_key(|&(_, (_, &open))| open);
-        shortest.map(|(row, _)| self.open_columns(row).collect()).unwrap_or_default()
-    }
-
-    /// The columns of the largest component.
-    fn largest_component(&self, code: &Parameters) -> Vec<u16> {
-        let mut components = Components::new(code.w);
-        for &row in &self.twos {
-            let mut ends = self.open_columns(row);
-            if let (Some(one), Some(other)) = (ends.next(), ends.next()) {
-                components.join(one, other);
-            }
-        }
-        let mut members: Vec<u16> = self.twos.iter().flat_map(|&row| self.open_columns(row)).collect();
-        let roots: Vec<u16> = members.iter().map(|&column| components.root(column)).collect();
-        let largest = roots.into_iter().max_by_key(|&root| components.size(root));
-        members.retain(|&column| Some(components.root(column)) == largest);
-        members
+    /// A row with the fewest open columns.
+    fn shortest_row(&self) -> Option<u32> {
+        let rows = (0..).zip(self.used.iter().zip(&self.open)).filter(|&(_, (&used, &open))| !used && open > 0);
+        rows.min_by_key(|&(_, (_, &open))| open).map(|(row, _)| row)
     }
 }
 
@@ -192,11 +187,13 @@ impl Peeling {
 struct Components {
     parents: Vec<u16>,
     sizes: Vec<u16>,
+    /// The root of the largest one.
+    largest: u16,
 }
 
 impl Components {
     fn new(columns: usize) -> Self {
-        Self { parents: (0..columns).map(narrow).collect(), sizes: vec![1; columns] }
+        Self { parents: (0..columns).map(narrow).collect(), sizes: vec![1; columns], largest: 0 }
     }
 
     fn root(&mut self, mut column: u16) -> u16 {
@@ -221,6 +218,9 @@ impl Components {
             let (small, large) = if self.size(one) < self.size(other) { (one, other) } else { (other, one) };
             self.parents[usize::from(small)] = large;
             self.sizes[usize::from(large)] += self.sizes[usize::from(small)];
+            if self.size(large) > self.size(self.largest) || self.parents[usize::from(self.largest)] != self.largest {
+                self.largest = large;
+            }
         }
     }
 }

@@ -30,10 +30,10 @@ fn assert_solves(code: &Parameters, isis: &[u32], symbols: &[Vec<u8>], intermedi
     // MT · GAMMA, entry by entry along the diagonals of GAMMA.
     let n = code.k_prime + code.s;
     let mut gamma = vec![vec![0; width]; n];
-    for i in 0..n {
+    for (i, sum) in gamma.iter_mut().enumerate() {
         for j in 0..=i {
             let coefficient = power((i - j) % 255);
-            for (to, from) in gamma[i].iter_mut().zip(column(j)) {
+            for (to, from) in sum.iter_mut().zip(column(j)) {
                 *to ^= product(coefficient, *from);
             }
         }
@@ -100,7 +100,7 @@ fn a_plan_of_repair_symbols_gives_the_same_intermediate_symbols() {
         let source = some_symbols(code.k_prime, 4);
         let expected = intermediate(&Plan::for_encoding(code), &source, &rows, 4);
         // From ISI 2K' on, with more symbols than are needed.
-        let isis: Vec<u32> = (2 * rows.len() as u32..).take(code.k_prime + 3).collect();
+        let isis: Vec<u32> = (0..).skip(2 * code.k_prime).take(code.k_prime + 3).collect();
         let repair: Vec<Vec<u8>> = isis
             .iter()
             .map(|&isi| {
@@ -142,7 +142,7 @@ fn the_transposed_plan_gives_the_matrix_of_repair_symbols() {
             let all = intermediate(&plan, &unit, &rows, n);
             let mut slab = vec![0; plan.rows() * 5];
             let mut expected = vec![0; n * 5];
-            for (number, isi) in (n as u32 + 100..).take(5).enumerate() {
+            for (number, isi) in (0..).skip(n + 100).take(5).enumerate() {
                 let (mut columns, mut coefficients) = (Vec::new(), vec![0; n]);
                 code.encoding_row(isi, &mut columns);
                 kernels.sum(&mut coefficients, &all, &columns);

@@ -7,14 +7,17 @@ use crate::gf256::{Factors, Kernels, Rows, inverse};
 pub(super) struct Inverse {
     kernels: Kernels,
     size: usize,
-    /// 2 · `size` bytes a row: coefficients of the unknowns, then of the rows taken.
+    /// Coefficients of the unknowns, then of the rows taken.
     rows: Vec<u8>,
+    /// Bytes of a row: whole registers.
+    stride: usize,
     pivots: Vec<usize>,
 }
 
 impl Inverse {
     pub(super) fn new(kernels: Kernels, size: usize) -> Self {
-        Self { kernels, size, rows: Vec::with_capacity(2 * size * size), pivots: Vec::with_capacity(size) }
+        let stride = (2 * size).max(1).next_multiple_of(kernels.register_len());
+        Self { kernels, size, rows: Vec::with_capacity(stride * size), stride, pivots: Vec::with_capacity(size) }
     }
 
     /// Whether every unknown is determined.
@@ -24,17 +27,16 @@ impl Inverse {
 
     /// Takes a row, unless it depends on those taken before; tells whether it was taken.
     pub(super) fn take(&mut self, coefficients: impl IntoIterator<Item = u8>) -> bool {
-        let len = 2 * self.size;
         let mut row: Vec<u8> = coefficients.into_iter().take(self.size).collect();
-        row.resize(len, 0);
+        row.resize(self.stride, 0);
         // The rows are reduced, so none changes the coefficient of another's pivot.
         let factors: Vec<u8> = self.pivots.iter().map(|&pivot| row[pivot]).collect();
-        self.kernels.multiply(&mut row, &Factors::new(&factors, 1, 1), &Rows::packed(&self.rows, len));
+        self.kernels.multiply(&mut row, &Factors::new(&factors, 1, 1), &Rows::packed(&self.rows, self.stride));
         let Some(pivot) = row[..self.size].iter().position(|&coefficient| coefficient != 0) else { return false };
         row[self.size + self.pivots.len()] = 1;
         let scale = inverse(row[pivot]);
         self.kernels.scale(&mut row, scale);
-        for other in self.rows.chunks_exact_mut(len) {
+        for other in self.rows.chunks_exact_mut(self.stride) {
             let coefficient = other[pivot];
             if coefficient != 0 {
                 self.kernels.add_scaled(other, coefficient, &row);
@@ -48,8 +50,8 @@ impl Inverse {
     /// The inverse of the matrix of the rows taken, column by column. All unknowns must be determined.
     pub(super) fn into_columns(self) -> Vec<u8> {
         let mut columns = vec![0; self.size * self.size];
-        for (row, &unknown) in self.rows.chunks_exact((2 * self.size).max(1)).zip(&self.pivots) {
-            for (taken, &coefficient) in row[self.size..].iter().enumerate() {
+        for (row, &unknown) in self.rows.chunks_exact(self.stride).zip(&self.pivots) {
+            for (taken, &coefficient) in row[self.size..2 * self.size].iter().enumerate() {
                 columns[taken * self.size + unknown] = coefficient;
             }
         }

@@ -122,7 +122,7 @@ fn method(shape: BlockShape, missing: usize) -> Method {
     // The plan's way costs missing² products of rows, the general one an elimination of K, whose cost is about that of some
     // dozens of products a symbol. The other bounds are of memory: the plan's way keeps a row of `missing` bytes for each
     // intermediate symbol.
-    let by_plan = (8 * shape.rows().isqrt()).min(shape.symbol_size() / 4).min(shape.rows() / 6);
+    let by_plan = (4 * shape.rows().isqrt()).min(shape.symbol_size() / 4).min(shape.rows() / 6);
     if missing <= MATRIX_MISSING.min(shape.symbol_size() / 4) || shape.rows() < 64 {
         Method::Matrix
     } else if missing <= by_plan {

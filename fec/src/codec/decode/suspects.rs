@@ -147,7 +147,7 @@ struct RepairMatrix {
 
 impl RepairMatrix {
     fn new(task: Task<'_>, plan: &Plan, scratch: &mut Lease<'_>) -> Self {
-        Self { bytes: repair_matrix(task, plan, scratch, task.parked), stride: matrix_stride(task.parked.len()) }
+        Self { bytes: repair_matrix(task, plan, scratch, task.parked), stride: matrix_stride(task, task.parked.len()) }
     }
 
     /// What source symbol `symbol` contributes to parked symbol `number`.

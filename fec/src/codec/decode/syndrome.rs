@@ -52,7 +52,7 @@ pub(super) fn by_matrix(
         is_matrix_of_chosen = chosen.is_empty();
         rest = after;
         matrix = repair_matrix(task, plan, scratch, batch);
-        let stride = matrix_stride(batch.len());
+        let stride = matrix_stride(task, batch.len());
         for (number, parked) in batch.iter().enumerate() {
             if inverse.is_full() {
                 break;
@@ -66,7 +66,7 @@ pub(super) fn by_matrix(
     let mut stride = matrix.len() / task.shape.rows();
     if !is_matrix_of_chosen {
         matrix = repair_matrix(task, plan, scratch, &chosen);
-        stride = matrix_stride(chosen.len());
+        stride = matrix_stride(task, chosen.len());
     }
     // What lies in the rows of missing symbols is not them.
     for &symbol in task.missing {
@@ -88,9 +88,9 @@ pub(super) fn by_matrix(
     Ok(())
 }
 
-/// Bytes of a column of M for `rows` repair symbols: whole registers, more or less.
-pub(super) fn matrix_stride(rows: usize) -> usize {
-    rows.next_multiple_of(32)
+/// Bytes of a column of M for `rows` repair symbols: whole registers.
+pub(super) fn matrix_stride(task: Task<'_>, rows: usize) -> usize {
+    rows.next_multiple_of(task.kernels.register_len())
 }
 
 /// M for the repair symbols `parked`, column by column: what each source symbol contributes to each of them.
@@ -98,7 +98,7 @@ pub(super) fn matrix_stride(rows: usize) -> usize {
 /// That is the transpose of the encoding plan: rows of intermediate symbols, of source symbols in the end, whose "bytes" are
 /// coefficients of the repair symbols.
 pub(super) fn repair_matrix(task: Task<'_>, plan: &Plan, scratch: &mut Lease<'_>, parked: &[Parked]) -> Vec<u8> {
-    let stride = matrix_stride(parked.len());
+    let stride = matrix_stride(task, parked.len());
     let slab = scratch.zeroed(plan.rows() * stride);
     for (number, columns) in task.repair_rows(plan, parked).iter().enumerate() {
         for &column in columns {
@@ -150,15 +150,16 @@ fn choose(
     row_of: &[u32],
 ) -> Result<(Vec<Parked>, Vec<u8>), Singular> {
     let size = task.missing.len();
-    let mut unit = vec![0; size * size];
-    unit.iter_mut().step_by(size + 1).for_each(|one| *one = 1);
-    let slab = scratch.get(plan.rows() * size);
-    let source = Source { bytes: &unit, tail: &[], stride: size, offset: 0, row_of };
-    plan.run(task.kernels, &source, slab, size);
+    let width = size.next_multiple_of(task.kernels.register_len());
+    let mut unit = vec![0; size * width];
+    unit.iter_mut().step_by(width + 1).for_each(|one| *one = 1);
+    let slab = scratch.get(plan.rows() * width);
+    let source = Source { bytes: &unit, tail: &[], stride: width, offset: 0, row_of };
+    plan.run(task.kernels, &source, slab, width);
 
     let mut inverse = Inverse::new(task.kernels, size);
     let mut chosen = Vec::with_capacity(size);
-    let mut coefficients = vec![0; size];
+    let mut coefficients = vec![0; width];
     for (parked, columns) in task.parked.iter().zip(task.repair_rows(plan, task.parked).iter()) {
         if inverse.is_full() {
             break;
