@@ -3,7 +3,7 @@
 //! While a [`LabLock`] is held no other lab is alive, so every namespace and folder with the lab's prefix and another
 //! process's id is a leftover.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, process};
 
@@ -18,9 +18,11 @@ pub fn leftovers(_lock: &LabLock) {
     for name in foreign_names(Path::new(namespace::FOLDER), namespace::PREFIX) {
         remove_namespace(&name);
     }
-    let folder = env::temp_dir();
-    for name in foreign_names(&folder, scratch::PREFIX) {
-        let _ = fs::remove_dir_all(folder.join(name));
+    // Benches put their scratch folders into memory.
+    for folder in [env::temp_dir(), PathBuf::from("/dev/shm")] {
+        for name in foreign_names(&folder, scratch::PREFIX) {
+            let _ = fs::remove_dir_all(folder.join(name));
+        }
     }
 }
 
