@@ -176,8 +176,13 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
+/// Cases of a property test: `PROPTEST_CASES` where it is set, as under emulation.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(192)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn any_sufficient_set_gives_the_block_back(case in a_case()) {

@@ -151,6 +151,22 @@ impl Level {
         }
     }
 
+    pub(super) fn plan_in_products(self) -> usize {
+        match self {
+            Self::Scalar => 8,
+            #[cfg(target_arch = "x86_64")]
+            Self::Ssse3 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 20,
+            #[cfg(target_arch = "x86_64")]
+            Self::Gfni256 => 32,
+            #[cfg(target_arch = "x86_64")]
+            Self::Gfni512 => 44,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 16,
+        }
+    }
+
     pub(super) fn register_len(self) -> usize {
         match self {
             Self::Scalar => Words::BYTES,

@@ -61,6 +61,11 @@ impl Kernels {
         self.sum(to, rows, &terms);
     }
 
+    /// For how many products of a row by a coefficient, in a large matrix, a plan's work on a symbol takes as long (measured).
+    pub(crate) fn plan_in_products(self) -> usize {
+        self.0.plan_in_products()
+    }
+
     /// Bytes of a register: rows of whole registers are fastest.
     pub(crate) fn register_len(self) -> usize {
         self.0.register_len()

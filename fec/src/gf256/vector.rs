@@ -22,6 +22,11 @@ pub(super) trait Vector: Copy {
     unsafe fn load(from: *const u8) -> Self;
     unsafe fn store(self, to: *mut u8);
     unsafe fn xor(self, other: Self) -> Self;
+    #[inline(always)]
+    unsafe fn xor3(self, one: Self, other: Self) -> Self {
+        // SAFETY: passed on to the caller.
+        unsafe { self.xor(one).xor(other) }
+    }
     /// Times α = 2.
     unsafe fn double(self) -> Self;
     unsafe fn factor(coefficient: u8) -> Self::Factor;
@@ -150,9 +155,9 @@ macro_rules! for_columns {
 
 const CACHE_LINE: usize = 64;
 /// Operations by which source symbols are asked for ahead: no hardware foresees the order in which a program reads them.
-const AHEAD: usize = 16;
+const AHEAD: usize = 8;
 /// Rows by which a product asks ahead.
-const ROWS_AHEAD: usize = 8;
+const ROWS_AHEAD: usize = 16;
 
 /// Runs a program: see [`Kernels::run`](super::Kernels::run).
 ///
@@ -418,16 +423,28 @@ unsafe fn tile<V: Vector, const R: usize, const N: usize, const PART: bool>(
         }
         let mut next = from.start().add(offset);
         let mut column = factors.bytes().add(row);
-        for _ in 0..factors.columns {
+        for _ in 0..factors.columns / 2 {
             for line in (0..N * V::BYTES).step_by(CACHE_LINE) {
                 V::prefetch(next.wrapping_add(ROWS_AHEAD * from.stride + line));
+                V::prefetch(next.wrapping_add((ROWS_AHEAD + 1) * from.stride + line));
             }
+            let value = prepare(load::<V, N, PART>(next, part));
+            let value_after = prepare(load::<V, N, PART>(next.wrapping_add(from.stride), part));
+            let column_after = column.wrapping_add(factors.stride);
+            for (r, sum) in sums.iter_mut().enumerate() {
+                let (factor, factor_after) = (V::factor(*column.add(r)), V::factor(*column_after.add(r)));
+                for n in 0..N {
+                    sum[n] = sum[n].xor3(V::multiply(value[n], factor), V::multiply(value_after[n], factor_after));
+                }
+            }
+            next = next.wrapping_add(2 * from.stride);
+            column = column_after.wrapping_add(factors.stride);
+        }
+        if !factors.columns.is_multiple_of(2) {
             let value = prepare(load::<V, N, PART>(next, part));
             for (r, sum) in sums.iter_mut().enumerate() {
                 add_product(sum, &value, V::factor(*column.add(r)));
             }
-            next = next.wrapping_add(from.stride);
-            column = column.wrapping_add(factors.stride);
         }
         for (r, sum) in sums.into_iter().enumerate() {
             store::<V, N, PART>(sum, to.add((row + r) * from.width + offset), part);

@@ -240,6 +240,11 @@ impl Vector for Gfni512 {
         Self(unsafe { _mm512_xor_si512(self.0, other.0) })
     }
     #[inline(always)]
+    unsafe fn xor3(self, one: Self, other: Self) -> Self {
+        // SAFETY: above; 0x96 is the truth table of a sum of three.
+        Self(unsafe { _mm512_ternarylogic_epi64::<0x96>(self.0, one.0, other.0) })
+    }
+    #[inline(always)]
     unsafe fn double(self) -> Self {
         // SAFETY: above.
         unsafe { Self::multiply(self.prepare(), Self::factor(2)) }

@@ -29,10 +29,11 @@ fn assert_solves(code: &Parameters, isis: &[u32], symbols: &[Vec<u8>], intermedi
     }
     // MT · GAMMA, entry by entry along the diagonals of GAMMA.
     let n = code.k_prime + code.s;
+    let powers: Vec<u8> = (0..255).map(power).collect();
     let mut gamma = vec![vec![0; width]; n];
     for (i, sum) in gamma.iter_mut().enumerate() {
         for j in 0..=i {
-            let coefficient = power((i - j) % 255);
+            let coefficient = powers[(i - j) % 255];
             for (to, from) in sum.iter_mut().zip(column(j)) {
                 *to ^= product(coefficient, *from);
             }

@@ -95,7 +95,7 @@ pub(super) fn decode<P: AsRef<Plan>>(
         return Err(DecodeError::NeedMore { have, need: shape.k() });
     }
     let task = Task { kernels, shape, received, parked, missing: &missing };
-    let result = match method(shape, missing.len()) {
+    let result = match method(kernels, shape, missing.len()) {
         Method::Matrix => syndrome::by_matrix(task, plan().as_ref(), scratch, block),
         Method::Plan => syndrome::by_plan(task, plan().as_ref(), scratch, block),
         Method::General => general::decode(task, scratch, block),
@@ -114,16 +114,13 @@ enum Method {
     General,
 }
 
-/// Missing symbols up to which the matrix is cheaper than the encoding plan, at about equal cost around that.
-const MATRIX_MISSING: usize = 32;
-
 /// The cheapest method for `missing` source symbols.
-fn method(shape: BlockShape, missing: usize) -> Method {
-    // The plan's way costs missing² products of rows, the general one an elimination of K, whose cost is about that of some
+fn method(kernels: Kernels, shape: BlockShape, missing: usize) -> Method {
+    // The matrix costs `missing` products for each source symbol. The plan's way costs missing² products of rows, the general one an elimination of K, whose cost is about that of some
     // dozens of products a symbol. The other bounds are of memory: the plan's way keeps a row of `missing` bytes for each
     // intermediate symbol.
     let by_plan = (4 * shape.rows().isqrt()).min(shape.symbol_size() / 4).min(shape.rows() / 6);
-    if missing <= MATRIX_MISSING.min(shape.symbol_size() / 4) || shape.rows() < 64 {
+    if missing <= kernels.plan_in_products().min(shape.symbol_size() / 4) || shape.rows() < 64 {
         Method::Matrix
     } else if missing <= by_plan {
         Method::Plan

@@ -8,7 +8,7 @@
 
 use super::inverse::Inverse;
 use super::syndrome::{matrix_stride, repair_matrix};
-use super::{MATRIX_MISSING, Task, validate};
+use super::{Task, validate};
 use crate::codec::scratch::Lease;
 use crate::codec::{Codec, DecodeArgumentError, Parked};
 use crate::gf256::{Factors, Rows, inverse, product};
@@ -18,7 +18,7 @@ use crate::{BlockShape, SymbolSet};
 /// Checks that are looked at: a few tell wrong symbols from right ones.
 const MAX_CHECKS: usize = 8;
 /// Parked symbols up to which it is done: time and memory grow with their number times K.
-const MAX_PARKED: usize = 16 * MATRIX_MISSING;
+const MAX_PARKED: usize = 512;
 /// Bytes of a symbol worked on at a time.
 const STRIP: usize = 128;
 
