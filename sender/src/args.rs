@@ -1,5 +1,6 @@
 //! The command line of `fleetcast-send`.
 
+use crate::inspect::Extracts;
 use crate::rate::{RateLayer, parse_rate};
 use crate::{seal, send};
 use anyhow::Result;
@@ -98,6 +99,12 @@ pub struct InspectArgs {
     /// Public key that must have signed it (SPKI PEM); may be given several times
     #[arg(long)]
     pub trust: Vec<PathBuf>,
+    /// Write the signed bytes (COSE Sig_structure) to this file, for a check by another tool
+    #[arg(long, value_name = "FILE")]
+    pub tbs: Option<PathBuf>,
+    /// Write the signature (64 bytes) to this file
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
@@ -235,6 +242,11 @@ impl InspectArgs {
     /// The keys to check with, or `None` when none was given.
     pub fn trust_store(&self) -> Result<Option<TrustStore>, KeyFileError> {
         read_trust(&self.trust).map(|trust| (!trust.is_empty()).then_some(trust))
+    }
+
+    /// The files to write.
+    pub fn extracts(&self) -> Extracts {
+        Extracts { tbs: self.tbs.clone(), signature: self.signature.clone() }
     }
 }
 

@@ -5,8 +5,19 @@ use fleetcast_cli::exit;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::{TrustError, TrustStore, UnverifiedManifest};
 use serde_json::json;
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
+
+/// Files with what another tool needs to check the signature.
+#[derive(Debug, Clone, Default)]
+pub struct Extracts {
+    /// Where the signed bytes go: the Sig_structure of RFC 9052 §4.4.
+    pub tbs: Option<PathBuf>,
+    /// Where the signature goes: 64 bytes, as RFC 8032 has them.
+    pub signature: Option<PathBuf>,
+}
 
 /// Why a manifest could not be shown, or not as trusted.
 #[derive(Debug, Error)]
@@ -17,6 +28,14 @@ pub enum InspectError {
     /// No trusted key has signed it.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// A file for another tool cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 impl InspectError {
@@ -25,13 +44,26 @@ impl InspectError {
         match self {
             Self::Read(error) => error.exit_code(),
             Self::Trust(_) => exit::REFUSED,
+            Self::Write { .. } => exit::ENVIRONMENT,
         }
     }
 }
 
-/// Prints the manifest at `path`. With keys in `trust` its signature must be one of theirs.
-pub fn inspect(path: &Path, trust: Option<&TrustStore>, as_json: bool) -> Result<(), InspectError> {
+/// Prints the manifest at `path`, and writes the extracts asked for. With keys in `trust` its signature must be one of
+/// theirs; the extracts are written either way, so that another tool can have its own opinion.
+pub fn inspect(
+    path: &Path,
+    trust: Option<&TrustStore>,
+    extracts: &Extracts,
+    as_json: bool,
+) -> Result<(), InspectError> {
     let manifest = read_manifest(path)?;
+    if let Some(path) = &extracts.tbs {
+        write(path, &manifest.tbs())?;
+    }
+    if let Some(path) = &extracts.signature {
+        write(path, manifest.signature())?;
+    }
     let verified = match trust {
         Some(trust) => {
             manifest.clone().verify(trust)?;
@@ -45,6 +77,10 @@ pub fn inspect(path: &Path, trust: Option<&TrustStore>, as_json: bool) -> Result
         print_text(&manifest, verified);
     }
     Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), InspectError> {
+    fs::write(path, bytes).map_err(|source| InspectError::Write { path: path.to_owned(), source })
 }
 
 fn print_json(manifest: &UnverifiedManifest, verified: bool) {

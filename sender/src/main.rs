@@ -26,7 +26,8 @@ fn run_seal(args: SealArgs) -> Result<(), Failure> {
 
 fn run_inspect(args: &InspectArgs) -> Result<(), Failure> {
     let trust = args.trust_store().map_err(|error| Failure::new(exit::USAGE, error))?;
-    inspect::inspect(&args.manifest, trust.as_ref(), args.json).map_err(|error| Failure::new(error.exit_code(), error))
+    inspect::inspect(&args.manifest, trust.as_ref(), &args.extracts(), args.json)
+        .map_err(|error| Failure::new(error.exit_code(), error))
 }
 
 fn run_send(args: SendArgs) -> Result<(), Failure> {

@@ -34,6 +34,7 @@ mod name {
     pub const TRANSFER_LENGTH: &str = "Transfer-Length";
     pub const CONTENT_TYPE: &str = "Content-Type";
     pub const CONTENT_ENCODING: &str = "Content-Encoding";
+    pub const CONTENT_MD5: &str = "Content-MD5";
     pub const FEC_ENCODING_ID: &str = "FEC-OTI-FEC-Encoding-ID";
     pub const SYMBOL_LENGTH: &str = "FEC-OTI-Encoding-Symbol-Length";
     pub const MAX_BLOCK_LENGTH: &str = "FEC-OTI-Maximum-Source-Block-Length";
@@ -90,7 +91,7 @@ pub enum FdtError {
         /// Name of the attribute.
         attribute: &'static str,
     },
-    /// A value that is no number in the attribute's range, no boolean, or contains control characters.
+    /// A value that is no number in the attribute's range, no boolean, no MD5, or contains control characters.
     #[error("attribute {attribute} of the FDT cannot be {value:?}; check the sender")]
     Value {
         /// Name of the attribute.
@@ -137,7 +138,11 @@ pub struct FdtFile {
     pub transfer_length: Option<u64>,
     /// Media type.
     pub content_type: Option<String>,
-    /// How the object is coded, when the FDT says so completely and the scheme is one of ours.
+    /// How the content is compressed for transport; `None` when it is not.
+    pub content_encoding: Option<String>,
+    /// MD5 of the content: finds accidents, proves nothing.
+    pub content_md5: Option<[u8; 16]>,
+    /// How the object is coded, when the FDT says so completely or the scheme is not one of ours.
     pub oti: Option<FdtOti>,
 }
 
@@ -154,6 +159,8 @@ pub enum FdtOti {
     },
     /// FEC Encoding ID 0.
     NoCode(NoCodeOti),
+    /// Another FEC Encoding ID.
+    Other(u8),
 }
 
 impl FdtOti {
@@ -162,11 +169,12 @@ impl FdtOti {
         Self::RaptorQ { oti: partition.into(), max_block_len: partition.largest_k() }
     }
 
-    /// The scheme.
-    pub fn fec(&self) -> FecId {
+    /// FEC Encoding ID.
+    pub fn encoding_id(&self) -> u8 {
         match self {
-            Self::RaptorQ { .. } => FecId::RaptorQ,
-            Self::NoCode(_) => FecId::NoCode,
+            Self::RaptorQ { .. } => FecId::RaptorQ.codepoint(),
+            Self::NoCode(_) => FecId::NoCode.codepoint(),
+            Self::Other(id) => *id,
         }
     }
 }

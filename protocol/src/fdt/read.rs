@@ -1,5 +1,7 @@
 //! Reading an FDT from anyone: bounded in every direction, no DTD, no recursion, unknown elements and attributes ignored.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
@@ -20,7 +22,7 @@ impl Fdt {
     /// The instance id is not in the XML: the result has 0, set it from EXT_FDT. Attributes of `FDT-Instance` are the
     /// defaults of its files. The namespace may be RFC 6726's, an older one, or none: files are the `File` elements in
     /// the namespace of the root. Numbers that are none, in attributes that are read, are errors; a file whose FEC
-    /// parameters are incomplete or of another scheme has no `oti`.
+    /// parameters are incomplete has no `oti`.
     pub fn parse(xml: &[u8]) -> Result<Self, FdtError> {
         if xml.len() > MAX_FDT_LEN {
             return Err(FdtError::TooLong(xml.len()));
@@ -135,13 +137,14 @@ impl Root {
 }
 
 /// The attributes that are read, in the order of their slots.
-const READ: [&str; 12] = [
+const READ: [&str; 13] = [
     name::EXPIRES,
     name::COMPLETE,
     name::CONTENT_LOCATION,
     name::TOI,
     name::CONTENT_LENGTH,
     name::TRANSFER_LENGTH,
+    name::CONTENT_MD5,
     name::CONTENT_TYPE,
     name::CONTENT_ENCODING,
     name::FEC_ENCODING_ID,
@@ -150,7 +153,7 @@ const READ: [&str; 12] = [
     name::SCHEME_SPECIFIC_INFO,
 ];
 /// From here on the attributes of FDT-Instance hold for its files as well (RFC 6726 §3.4.2).
-const FIRST_SHARED: usize = 6;
+const FIRST_SHARED: usize = 7;
 
 /// The attributes of one element that are read; whitespace around the values is gone.
 #[derive(Default)]
@@ -209,16 +212,33 @@ impl Attributes {
         let content_length = self.number(name::CONTENT_LENGTH)?;
         let transfer_length = self.number(name::TRANSFER_LENGTH)?;
         // Without content encoding both lengths are the same (RFC 6726 §3.4.2).
-        let encoded = self.get(name::CONTENT_ENCODING).is_some_and(|encoding| !matches!(encoding, "" | "null"));
-        let coded_length = transfer_length.or(if encoded { None } else { content_length });
+        let content_encoding = self.get(name::CONTENT_ENCODING).filter(|encoding| !matches!(*encoding, "" | "null"));
+        let coded_length = transfer_length.or(if content_encoding.is_some() { None } else { content_length });
         let content_type = self.get(name::CONTENT_TYPE).map(str::to_owned);
         let oti = self.oti(toi, coded_length)?;
-        Ok(FdtFile { toi, content_location, content_length, transfer_length, content_type, oti })
+        Ok(FdtFile {
+            toi,
+            content_location,
+            content_length,
+            transfer_length,
+            content_type,
+            content_encoding: content_encoding.map(str::to_owned),
+            content_md5: self.md5()?,
+            oti,
+        })
+    }
+
+    /// Base64 of 16 bytes (RFC 6726 §3.4.2).
+    fn md5(&self) -> Result<Option<[u8; 16]>, FdtError> {
+        let Some(value) = self.get(name::CONTENT_MD5) else { return Ok(None) };
+        let md5 = STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
+        md5.map(Some).ok_or_else(|| bad_value(name::CONTENT_MD5, value))
     }
 
     fn oti(&self, toi: u64, transfer_length: Option<u64>) -> Result<Option<FdtOti>, FdtError> {
-        let scheme = self.number(name::FEC_ENCODING_ID)?.and_then(FecId::from_codepoint);
-        let (Some(scheme), Some(transfer_length)) = (scheme, transfer_length) else { return Ok(None) };
+        let Some(encoding_id) = self.number(name::FEC_ENCODING_ID)? else { return Ok(None) };
+        let Some(scheme) = FecId::from_codepoint(encoding_id) else { return Ok(Some(FdtOti::Other(encoding_id))) };
+        let Some(transfer_length) = transfer_length else { return Ok(None) };
         let symbol_size = self.number(name::SYMBOL_LENGTH)?;
         let max_block_len = self.number(name::MAX_BLOCK_LENGTH)?;
         let invalid = |source| FdtError::Oti { toi, source };

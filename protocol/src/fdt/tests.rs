@@ -12,6 +12,8 @@ fn table() -> Fdt {
         content_length: Some(500_000_000),
         transfer_length: Some(500_000_000),
         content_type: Some("application/octet-stream".to_owned()),
+        content_encoding: None,
+        content_md5: None,
         oti: Some(FdtOti::raptorq(&partition)),
     };
     let manifest = FdtFile {
@@ -20,6 +22,8 @@ fn table() -> Fdt {
         content_length: Some(6500),
         transfer_length: Some(6500),
         content_type: Some("application/cose; cose-type=\"cose-sign1\"".to_owned()),
+        content_encoding: None,
+        content_md5: None,
         oti: Some(FdtOti::NoCode(NoCodeOti { transfer_length: 6500, symbol_size: 1344, max_block_len: 5 })),
     };
     Fdt { instance_id: 0, expires_ntp_s: 4_000_000_000, complete: true, files: vec![manifest, image] }
@@ -143,6 +147,7 @@ fn names_the_attribute_that_is_wrong() {
         ("TOI='1' Content-Location='&#27;[2J'", "Content-Location"),
         ("TOI='1' Content-Location='a' Content-Length='1.5'", "Content-Length"),
         ("TOI='1' Content-Location='a' Transfer-Length='1e3'", "Transfer-Length"),
+        ("TOI='1' Content-Location='a' Content-MD5='AAAA'", "Content-MD5"),
         ("TOI='1' Content-Location='a' FEC-OTI-FEC-Encoding-ID='256'", "FEC-OTI-FEC-Encoding-ID"),
     ] {
         assert_eq!(attribute_of(parse(&document("", &format!("<File {file}/>"))).unwrap_err()), attribute, "{file}");
@@ -176,12 +181,15 @@ fn refuses_oti_that_cannot_be() {
 }
 
 #[test]
-fn a_file_without_complete_oti_of_our_schemes_has_none() {
+fn a_file_without_complete_oti_has_none_unless_its_scheme_is_another() {
     const RAPTORQ: &str =
         "FEC-OTI-FEC-Encoding-ID='6' FEC-OTI-Encoding-Symbol-Length='8' FEC-OTI-Scheme-Specific-Info='AwABCA=='";
     let oti = |attributes: &str| one_file(attributes).unwrap().oti;
     assert_eq!(oti(""), None);
-    assert_eq!(oti("Content-Length='9' FEC-OTI-FEC-Encoding-ID='5' FEC-OTI-Encoding-Symbol-Length='x'"), None);
+    assert_eq!(
+        oti("Content-Length='9' FEC-OTI-FEC-Encoding-ID='5' FEC-OTI-Encoding-Symbol-Length='x'"),
+        Some(FdtOti::Other(5))
+    );
     assert_eq!(oti("Content-Length='9' FEC-OTI-FEC-Encoding-ID='6' FEC-OTI-Encoding-Symbol-Length='8'"), None);
     assert_eq!(oti("Content-Length='9' FEC-OTI-FEC-Encoding-ID='0' FEC-OTI-Encoding-Symbol-Length='8'"), None);
     assert_eq!(oti(RAPTORQ), None);
@@ -272,15 +280,18 @@ fn any_oti(transfer_length: u64) -> impl Strategy<Value = Option<FdtOti>> {
     let no_code = (1u16.., 1u32..).prop_map(move |(symbol_size, max_block_len)| {
         Some(FdtOti::NoCode(NoCodeOti { transfer_length, symbol_size, max_block_len }))
     });
-    prop_oneof![Just(None), raptorq, no_code]
+    let other = prop_oneof![1u8..6, 7u8..].prop_map(|id| Some(FdtOti::Other(id)));
+    prop_oneof![Just(None), raptorq, no_code, other]
 }
 
 prop_compose! {
     fn any_file()(length in 0u64..900_000_000_000)(
         toi in 1u64.., content_location in "[^\\p{Cc}\u{fffe}\u{ffff} ]{0,40}", content_length in any::<Option<u64>>(),
         content_type in proptest::option::of("[a-z/;=\"'<>&]{0,20}"), oti in any_oti(length), length in Just(length),
+        content_encoding in proptest::option::of("(gzip|deflate|zlib)"), content_md5 in any::<Option<[u8; 16]>>(),
     ) -> FdtFile {
-        FdtFile { toi, content_location, content_length, transfer_length: Some(length), content_type, oti }
+        let transfer_length = Some(length);
+        FdtFile { toi, content_location, content_length, transfer_length, content_type, content_encoding, content_md5, oti }
     }
 }
 

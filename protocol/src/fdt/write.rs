@@ -1,5 +1,7 @@
 //! Writing an FDT. The same table always gives the same bytes.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt::Display;
 
 use super::{Fdt, FdtFile, FdtOti, name};
@@ -42,6 +44,12 @@ fn write_file(xml: &mut String, file: &FdtFile) {
     if let Some(content_type) = &file.content_type {
         attribute(xml, name::CONTENT_TYPE, content_type);
     }
+    if let Some(encoding) = &file.content_encoding {
+        attribute(xml, name::CONTENT_ENCODING, encoding);
+    }
+    if let Some(md5) = &file.content_md5 {
+        attribute(xml, name::CONTENT_MD5, STANDARD.encode(md5));
+    }
     if let Some(oti) = &file.oti {
         write_oti(xml, oti);
     }
@@ -50,7 +58,7 @@ fn write_file(xml: &mut String, file: &FdtFile) {
 
 /// RFC 6726 §5. FEC-OTI-Max-Number-of-Encoding-Symbols is left out on purpose: older receivers underflow on it.
 fn write_oti(xml: &mut String, oti: &FdtOti) {
-    attribute(xml, name::FEC_ENCODING_ID, oti.fec().codepoint());
+    attribute(xml, name::FEC_ENCODING_ID, oti.encoding_id());
     match oti {
         FdtOti::RaptorQ { oti, max_block_len } => {
             attribute(xml, name::SYMBOL_LENGTH, oti.symbol_size);
@@ -61,6 +69,7 @@ fn write_oti(xml: &mut String, oti: &FdtOti) {
             attribute(xml, name::SYMBOL_LENGTH, oti.symbol_size);
             attribute(xml, name::MAX_BLOCK_LENGTH, oti.max_block_len);
         }
+        FdtOti::Other(_) => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! Profiles: what other FLUTE implementations need a stream to look like (design section 3).
 
+use crate::partition::Partition;
 use crate::wire::{FecId, IdWidth};
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +8,10 @@ use thiserror::Error;
 
 /// Blocks interleaved by default: about 12 ms of outage per block at 100 Mbit/s and 5 % repair.
 pub const DEFAULT_WINDOW_BLOCKS: u16 = 8;
-/// The Rust `flute` receiver caches 10 MiB of unfinished blocks: three of 2.9 MB.
+/// Most blocks interleaved for the Rust `flute` receiver, whatever their length.
 pub const FLUTE_WINDOW_BLOCKS: u16 = 3;
+/// What that receiver holds of blocks that are not decoded yet, in bytes: an object that needs more fails.
+pub const FLUTE_CACHE_LEN: u64 = 10 << 20;
 
 /// The dialect a sender speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,13 +50,23 @@ impl Profile {
         }
     }
 
-    /// Largest window the receivers cope with.
-    pub fn max_window_blocks(self) -> u16 {
+    /// Largest window that the receivers cope with for this partition; 0 when not even one block fits.
+    pub fn max_window_blocks(self, partition: &Partition) -> u16 {
         match self {
-            Self::Fleetcast | Self::NoCode => u16::MAX,
-            Self::Flute => FLUTE_WINDOW_BLOCKS,
+            Self::Fleetcast => u16::MAX,
+            Self::Flute => {
+                let fitting = FLUTE_CACHE_LEN / largest_block_len(partition);
+                u16::try_from(fitting).unwrap_or(u16::MAX).min(FLUTE_WINDOW_BLOCKS)
+            }
+            // Spreading an outage over blocks helps only where symbols of a block replace each other.
+            Self::NoCode => 1,
         }
     }
+}
+
+/// K·T of the largest block, in bytes.
+pub(super) fn largest_block_len(partition: &Partition) -> u64 {
+    u64::from(partition.largest_k()) * u64::from(partition.symbol_size())
 }
 
 impl fmt::Display for Profile {
@@ -79,5 +92,31 @@ impl FromStr for Profile {
             .into_iter()
             .find(|profile| profile.to_string() == text)
             .ok_or_else(|| UnknownProfile(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(profile: Profile, symbols_per_block: u64) -> u16 {
+        profile.max_window_blocks(&Partition::new(4 * symbols_per_block * 1344, 1344, 4).unwrap())
+    }
+
+    #[test]
+    fn the_flute_receiver_s_cache_bounds_the_window() {
+        // 10 MiB are 7,801.9 symbols of 1,344 bytes.
+        for (symbols, blocks) in [(1, 3), (2600, 3), (2601, 2), (3900, 2), (3901, 1), (7801, 1), (7802, 0)] {
+            assert_eq!(window(Profile::Flute, symbols), blocks, "{symbols} symbols a block");
+        }
+        assert_eq!((window(Profile::Fleetcast, 50_000), window(Profile::NoCode, 50_000)), (u16::MAX, 1));
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for profile in [Profile::Fleetcast, Profile::Flute, Profile::NoCode] {
+            assert_eq!(profile.to_string().parse(), Ok(profile));
+        }
+        assert!("rtp".parse::<Profile>().is_err());
     }
 }

@@ -88,12 +88,16 @@ impl RaptorQOti {
         Self::with_scheme_specific(transfer_length, symbol_size, bytes)
     }
 
+    /// Kt: symbols of the whole object, 0 for an empty one.
+    pub fn total_symbols(&self) -> u64 {
+        self.transfer_length.div_ceil(u64::from(self.symbol_size.max(1)))
+    }
+
     /// ceil(Kt / Z): symbols of the largest source block, 0 for an empty object.
     ///
     /// An FDT's FEC-OTI-Maximum-Source-Block-Length. May exceed what RaptorQ can code: [`Partition::new`] decides that.
     pub fn max_block_len(&self) -> u64 {
-        let symbols = self.transfer_length.div_ceil(u64::from(self.symbol_size.max(1)));
-        symbols.div_ceil(u64::from(self.blocks.max(1)))
+        self.total_symbols().div_ceil(u64::from(self.blocks.max(1)))
     }
 
     fn with_scheme_specific(transfer_length: u64, symbol_size: u16, bytes: [u8; 4]) -> Result<Self, WireError> {

@@ -205,6 +205,8 @@ fn files(
         content_length: Some(len),
         transfer_length: Some(len),
         content_type: None,
+        content_encoding: None,
+        content_md5: None,
         oti: Some(oti),
     };
     vec![

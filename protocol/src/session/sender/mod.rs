@@ -13,7 +13,7 @@ mod writer;
 pub use control::{CONTROL_SHARE, Control};
 pub use writer::{SymbolWriter, WriterError};
 
-use super::profile::Profile;
+use super::profile::{FLUTE_CACHE_LEN, Profile, largest_block_len};
 use super::repair::RepairShare;
 use super::schedule::{Pass, Schedule, SymbolId};
 use crate::manifest::UnverifiedManifest;
@@ -55,6 +55,12 @@ pub enum SenderError {
     /// The no-code scheme numbers 65,535 symbols a block.
     #[error("profile no-code numbers at most 65535 symbols a block, this image has {0}; seal it with smaller blocks")]
     BlockTooLarge(u32),
+    /// Not even one block fits what the profile's receivers hold.
+    #[error(
+        "profile flute's receivers hold {FLUTE_CACHE_LEN} bytes of unfinished blocks, and a block of this image has {0}; \
+         seal it with fewer symbols a block, or use profile fleetcast"
+    )]
+    BlockTooLong(u64),
     /// Repair symbols do not exist without FEC.
     #[error("profile no-code has no repair symbols; use --repair 0% and more passes")]
     RepairWithoutFec,
@@ -122,7 +128,10 @@ impl SenderSession {
                 return Err(SenderError::RepairWithoutFec);
             }
         }
-        let window_blocks = config.window_blocks.min(config.profile.max_window_blocks());
+        let window_blocks = config.window_blocks.min(config.profile.max_window_blocks(&partition));
+        if window_blocks == 0 && config.window_blocks > 0 {
+            return Err(SenderError::BlockTooLong(largest_block_len(&partition)));
+        }
         let repair = (config.repair.symbols(largest_k), config.repair.symbols(smallest_k));
         let schedule = Schedule::new(partition, window_blocks, repair.0, repair.1);
         Ok(Self {

@@ -1,11 +1,8 @@
-//! Small objects sent without FEC: the FDT, the signed manifest, the announcement.
-//!
-//! They take one to a few dozen symbols and are repeated every second or so, so a receiver that missed a symbol gets it
-//! with the next repetition. Anyone who can reach the group can forge such a packet: [`ObjectAssembler`] bounds what a
-//! forgery can cost, the caller decides whether the content is genuine.
+//! Objects of one source block without FEC (Compact No-Code, RFC 5445).
 
 use thiserror::Error;
 
+use super::recent::Recent;
 use crate::wire::{NoCodeOti, PayloadId};
 
 /// ESIs of Compact No-Code have 16 bits, and an object is one source block here.
@@ -106,14 +103,13 @@ impl NoCodeObject {
 #[derive(Debug, Clone)]
 pub struct ObjectAssembler {
     max_len: usize,
-    /// Least recently touched first.
-    assemblies: Vec<Assembly>,
+    recent: Recent<(Option<u32>, NoCodeOti), Assembly>,
 }
 
 impl ObjectAssembler {
     /// Collects objects of 1 to `max_len` bytes; longer ones are ignored.
     pub fn new(max_len: usize) -> Self {
-        Self { max_len, assemblies: Vec::with_capacity(MAX_ASSEMBLIES) }
+        Self { max_len, recent: Recent::new(MAX_ASSEMBLIES) }
     }
 
     /// Adds the payload of a packet; the whole object when it is complete for the first time.
@@ -124,34 +120,19 @@ impl ObjectAssembler {
         let len = usize::try_from(oti.transfer_length).ok().filter(|len| (1..=self.max_len).contains(len))?;
         oti.check().ok()?;
         let run = SymbolRun::new(oti, len, id, payload)?;
-        self.touch(version, oti, len)?.place(&run)
+        let symbol_size = usize::from(oti.symbol_size);
+        self.recent.touch((version, *oti), || Assembly::new(len, symbol_size)).place(&run)
     }
 
     /// Forgets the object that [`push`](Self::push) just returned, because its content turned out not to be genuine:
     /// it is collected again from the next repetition. Objects that are still incomplete keep their symbols.
     pub fn reject(&mut self) {
-        self.assemblies.pop_if(|last| last.bytes.is_none());
+        self.recent.forget_last_if(|last| last.bytes.is_none());
     }
 
     /// Forgets everything: what was handed out may be handed out again.
     pub fn reset(&mut self) {
-        self.assemblies.clear();
-    }
-
-    /// The assembly of an object, made the most recently touched one.
-    fn touch(&mut self, version: Option<u32>, oti: &NoCodeOti, len: usize) -> Option<&mut Assembly> {
-        let known = self.assemblies.iter().position(|a| a.version == version && a.oti == *oti);
-        let assembly = match known {
-            Some(at) => self.assemblies.remove(at),
-            None => {
-                if self.assemblies.len() >= MAX_ASSEMBLIES {
-                    self.assemblies.remove(0);
-                }
-                Assembly::new(version, *oti, len)
-            }
-        };
-        self.assemblies.push(assembly);
-        self.assemblies.last_mut()
+        self.recent.clear();
     }
 }
 
@@ -179,8 +160,8 @@ impl<'a> SymbolRun<'a> {
 /// One object in the making.
 #[derive(Debug, Clone)]
 struct Assembly {
-    version: Option<u32>,
-    oti: NoCodeOti,
+    /// E.
+    symbol_size: usize,
     /// The object's bytes as far as they are there; `None` once it was handed out.
     bytes: Option<Vec<u8>>,
     received: Vec<bool>,
@@ -188,14 +169,14 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(version: Option<u32>, oti: NoCodeOti, len: usize) -> Self {
-        let symbols = len.div_ceil(usize::from(oti.symbol_size).max(1));
-        Self { version, oti, bytes: Some(vec![0; len]), received: vec![false; symbols], missing: symbols }
+    fn new(len: usize, symbol_size: usize) -> Self {
+        let symbols = len.div_ceil(symbol_size.max(1));
+        Self { symbol_size, bytes: Some(vec![0; len]), received: vec![false; symbols], missing: symbols }
     }
 
     fn place(&mut self, run: &SymbolRun<'_>) -> Option<Vec<u8>> {
         let bytes = self.bytes.as_mut()?;
-        let slots = bytes.chunks_mut(usize::from(self.oti.symbol_size).max(1)).zip(&mut self.received);
+        let slots = bytes.chunks_mut(self.symbol_size.max(1)).zip(&mut self.received);
         for ((slot, received), symbol) in slots.skip(run.first).zip(run.symbols.clone()) {
             let Some(symbol) = symbol.get(..slot.len()) else { break };
             if !*received {
@@ -308,7 +289,7 @@ mod tests {
         for n in 0..1000u32 {
             let oti = NoCodeOti { transfer_length: 500, symbol_size: 10, max_block_len: 50 + n };
             assert_eq!(assembler.push(Some(n), &oti, PayloadId { sbn: 0, esi: 1 }, &[0xff; 10]), None);
-            assert!(assembler.assemblies.len() <= MAX_ASSEMBLIES);
+            assert!(assembler.recent.len() <= MAX_ASSEMBLIES);
         }
         assert_eq!(repeat(&mut assembler, None, &object), [content(95)]);
     }
@@ -350,7 +331,7 @@ mod tests {
             (NoCodeOti { max_block_len: 0, ..good }, zero, 10),
         ] {
             assert_eq!(assembler.push(None, &oti, id, &vec![1; len]), None);
-            assert!(assembler.assemblies.is_empty(), "{oti:?} {id:?} {len} took memory");
+            assert!(assembler.recent.len() == 0, "{oti:?} {id:?} {len} took memory");
         }
     }
 
@@ -405,7 +386,7 @@ mod tests {
                     prop_assert_eq!(whole, vec![1; usize::try_from(transfer_length).unwrap()]);
                     if esi % 2 == 0 { assembler.reject(); }
                 }
-                prop_assert!(assembler.assemblies.len() <= MAX_ASSEMBLIES);
+                prop_assert!(assembler.recent.len() <= MAX_ASSEMBLIES);
             }
         }
     }

@@ -1,0 +1,1 @@
+//! Our receiver takes what the crate `flute` sends.
