@@ -139,11 +139,11 @@ impl Writer {
 
     fn expected(&self, at: u64, len: usize) -> Vec<u8> {
         if self.is_image {
-            let aligned = at - at % 8;
-            let skip = (at - aligned) as usize;
-            return self.all.content.read(aligned, len + skip).split_off(skip);
+            // Blocks begin at whole symbols, which are whole words.
+            return self.all.content.read(at, len);
         }
-        self.all.manifest.get(at as usize..).unwrap_or_default().iter().copied().take(len).collect()
+        let at = usize::try_from(at).unwrap();
+        self.all.manifest.get(at..).unwrap_or_default().iter().copied().take(len).collect()
     }
 }
 
