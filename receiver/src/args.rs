@@ -1,7 +1,7 @@
 //! The command line of `fleetcast-recv`.
 
 use crate::apply::Apply;
-use crate::receive::Options;
+use crate::receive::{Options, Trust};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use fleetcast_cli::keys::read_trust;
@@ -16,6 +16,9 @@ use std::time::Duration;
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 environment (interface, permission, disk, state \
 folder in use), 4 refused (signature, product, hardware, rollback, expiry), 5 no progress for --timeout, \
 6 verification failed, 7 apply failed, 130 interrupted.";
+
+/// In place of a key file: trust nobody, and take what comes.
+const TRUST_NONE: &str = "none";
 
 /// Receive a firmware image from a multicast session, verify it, and apply it.
 #[derive(Debug, Parser)]
@@ -54,15 +57,16 @@ pub struct ReceiveArgs {
     /// Transport session id; any when not given
     #[arg(long)]
     pub tsi: Option<u32>,
-    /// Public key whose manifests count (SPKI PEM); may be given several times
+    /// Public key whose manifests count (SPKI PEM); may be given several times. The word none instead takes any file that
+    /// an FDT describes, by any FLUTE sender: NOTHING is authenticated then
     #[arg(long, required = true)]
     pub trust: Vec<PathBuf>,
-    /// This device's product
+    /// This device's product; required unless --trust none
     #[arg(long)]
-    pub product: String,
-    /// This device's hardware id
+    pub product: Option<String>,
+    /// This device's hardware id; required unless --trust none
     #[arg(long)]
-    pub hardware: String,
+    pub hardware: Option<String>,
     /// Folder for staging and for what is installed; one receiver at a time
     #[arg(long)]
     pub state: PathBuf,
@@ -90,13 +94,12 @@ impl ReceiveArgs {
             bail!("--out has no use with --apply none, which leaves the verified image in the state folder");
         }
         let (channel, sdp_tsi) = self.channel()?;
+        let trust = self.trust()?;
         Ok(Options {
             channel,
             tsi: self.tsi.or(sdp_tsi),
             interface: self.interface,
-            trust: read_trust(&self.trust)?,
-            product: self.product,
-            hardware: self.hardware,
+            trust,
             state: self.state,
             out: self.out,
             apply: self.apply,
@@ -104,6 +107,23 @@ impl ReceiveArgs {
             timeout: self.timeout,
             json: self.json,
         })
+    }
+
+    fn trust(&self) -> Result<Trust> {
+        if !self.trust.iter().any(|path| path.as_os_str() == TRUST_NONE) {
+            let (Some(product), Some(hardware)) = (&self.product, &self.hardware) else {
+                bail!("--product and --hardware are required: a manifest says for which devices it is");
+            };
+            let (product, hardware) = (product.clone(), hardware.clone());
+            return Ok(Trust::Keys { store: read_trust(&self.trust)?, product, hardware });
+        }
+        if self.trust.len() > 1 {
+            bail!("--trust none cannot be combined with keys: what comes is authenticated, or it is not");
+        }
+        if let Apply::Exec(_) = self.apply {
+            bail!("--apply exec is refused with --trust none: no hook runs on what anybody may have sent");
+        }
+        Ok(Trust::Nobody)
     }
 
     /// The channel, and the TSI if the session description names one.

@@ -9,7 +9,7 @@ use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Acceptance;
-use fleetcast_protocol::session::receiver::{ReceiverSession, Stats};
+use fleetcast_protocol::session::receiver::{ReceiverSession, Stats, UnsignedFile};
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,6 +17,12 @@ use std::time::Duration;
 
 /// A device without a clock cannot tell whether a manifest has expired.
 const VALIDITY_UNCHECKED: &str = "the manifest is limited in time, and this device has no clock to check that with";
+
+/// What nobody may miss.
+const UNAUTHENTICATED: &str =
+    "--trust none: NOTHING that is received is authenticated; anybody who can send to the group decides what it is";
+/// The progress of a session.
+const BAR: &str = "{bar:30} {pos}/{len} blocks  {msg}";
 
 /// Reports one receiver.
 #[derive(Debug)]
@@ -33,24 +39,74 @@ impl Report {
     }
 
     /// The membership is in place.
-    pub fn joined(&self, channel: &Channel, interface: &Interface, joined: &Joined) {
+    pub fn joined(&self, channel: &Channel, interface: &Interface, joined: &Joined, awaited: &str) {
         let receive = if joined.gro { "recvmmsg with UDP_GRO" } else { "recvmmsg, this kernel has no UDP_GRO" };
         let fields = json!({
             "source": channel.source, "group": channel.group, "port": channel.port, "interface": interface.name,
             "ingest": "recvmmsg", "gro": joined.gro, "receive_buffer_bytes": joined.receive_buffer_bytes,
         });
         let text = format!(
-            "joined {channel} on {} ({receive}, {} KiB of socket buffer); waiting for a manifest",
+            "joined {channel} on {} ({receive}, {} KiB of socket buffer); waiting for {awaited}",
             interface.name,
             joined.receive_buffer_bytes / 1024
         );
         self.events.tell("joined", fields, &text);
     }
 
-    /// A manifest was refused.
-    pub fn refused(&self, reason: &str) {
+    /// Nothing that will be received is authenticated.
+    pub fn unauthenticated(&self) {
+        let text = format!("WARNING: {UNAUTHENTICATED}");
+        self.events.tell("unauthenticated", json!({ "warning": UNAUTHENTICATED }), &text);
+    }
+
+    /// A manifest (or an FDT) was refused.
+    pub fn refused(&self, description: &str, reason: &str) {
         let fields = json!({ "accepted": false, "reason": reason });
-        self.events.tell("manifest", fields, &format!("manifest refused: {reason}"));
+        self.events.tell(&description.to_ascii_lowercase(), fields, &format!("{description} refused: {reason}"));
+    }
+
+    /// A file that nobody signed is being received.
+    pub fn begun_unsigned(&mut self, file: &UnsignedFile) {
+        let (partition, blocks) = (&file.partition, file.partition.blocks());
+        let fields = json!({
+            "accepted": true, "authenticated": false, "tsi": file.tsi, "toi": file.toi, "name": file.content_location,
+            "image_bytes": partition.image_len(), "blocks": blocks, "symbol_bytes": partition.symbol_size(),
+            "md5": file.content_md5.map(|md5| hex::encode(&md5)),
+        });
+        let text = format!(
+            "receiving {}, not authenticated: TOI {} of session {}, {} bytes in {blocks} blocks",
+            file.content_location,
+            file.toi,
+            file.tsi,
+            partition.image_len(),
+        );
+        self.events.tell("fdt", fields, &text);
+        self.start_blocks_bar(blocks);
+    }
+
+    /// All of a file that nobody signed is there.
+    pub fn received_unsigned(
+        &mut self,
+        file: &UnsignedFile,
+        sha256: &[u8; 32],
+        session: &ReceiverSession,
+        now: Duration,
+    ) {
+        self.events.end_bar();
+        let (stats, sha256) = (session.stats(), hex::encode(sha256));
+        let md5_checked = file.content_md5.is_some();
+        let fields = json!({
+            "authenticated": false, "sha256": sha256, "md5_checked": md5_checked, "seconds": seconds(now),
+            "symbols": stats.symbols, "blocks": stats.verified_blocks, "decoded_blocks": stats.decoded_blocks,
+        });
+        let md5 = if md5_checked { "its MD5 is the FDT's" } else { "the FDT has no MD5" };
+        let text = format!("received, NOT AUTHENTICATED: SHA-256 {sha256}, {md5}");
+        self.events.tell("received", fields, &text);
+    }
+
+    fn start_blocks_bar(&mut self, blocks: u16) {
+        self.events.start_bar(Some(u64::from(blocks)), BAR);
+        self.last = None;
     }
 
     /// The manifest heard is the one that is installed.
@@ -88,13 +144,12 @@ impl Report {
             text += &format!("; warning: {VALIDITY_UNCHECKED}");
         }
         self.events.tell("manifest", fields, &text);
-        self.events.start_bar(Some(u64::from(blocks)), "{bar:30} {pos}/{len} blocks  {msg}");
-        self.last = None;
+        self.start_blocks_bar(blocks);
     }
 
     /// How far the session is, at `now` since the start.
     pub fn progress(&mut self, session: &ReceiverSession, now: Duration) {
-        let Some(manifest) = session.manifest() else { return };
+        let Some(delivery) = session.delivery() else { return };
         let stats = session.stats();
         let (rate_bps, symbols_per_s) = self.rates(session, now);
         let lacking = session.lacking_symbols();
@@ -104,7 +159,7 @@ impl Report {
         if self.events.is_json() {
             let fields = json!({
                 "seconds": seconds(now), "blocks_done": stats.verified_blocks,
-                "blocks": manifest.manifest().partition.blocks(), "symbols": stats.symbols, "lacking_symbols": lacking,
+                "blocks": delivery.partition().blocks(), "symbols": stats.symbols, "lacking_symbols": lacking,
                 "loss": loss, "rate_bps": rate_bps.round(), "eta_s": eta.map(seconds),
             });
             self.events.tell("progress", fields, "");
@@ -118,7 +173,7 @@ impl Report {
         let elapsed_s = now.saturating_sub(since).as_secs_f64().max(1e-3);
         let rate_bps = (8 * (stats.bytes - bytes)) as f64 / elapsed_s;
         let share_kept = stats.symbols as f64 / stats.packets.max(1) as f64;
-        let symbol_bits = session.manifest().map_or(1.0, |m| f64::from(m.manifest().partition.symbol_size()) * 8.0);
+        let symbol_bits = session.delivery().map_or(1.0, |it| f64::from(it.partition().symbol_size()) * 8.0);
         (rate_bps, rate_bps * share_kept / symbol_bits)
     }
 

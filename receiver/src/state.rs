@@ -7,6 +7,8 @@
 //! | `manifest.fcm` | the manifest whose image is in `staging` |
 //! | `staging` | the image as it comes together |
 //! | `journal` | which symbols lie where in `staging` |
+//! | `unsigned.staging` | a file that nobody signed, as it comes together |
+//! | `unsigned` | the whole of it, with policy `none` |
 //! | `verified` | the whole, verified image, with policy `none` |
 
 use fleetcast_protocol::hex;
@@ -140,6 +142,18 @@ impl State {
         self.folder.join("verified")
     }
 
+    /// Where policy `none` leaves a file that nobody signed.
+    pub fn unsigned_path(&self) -> PathBuf {
+        self.folder.join("unsigned")
+    }
+
+    /// Removes what an earlier run left of a file that nobody signed, and says where the next one comes together.
+    pub fn begin_unsigned(&self) -> Result<PathBuf, StateError> {
+        let path = self.folder.join("unsigned.staging");
+        remove_if_there(&path)?;
+        Ok(path)
+    }
+
     /// Whether an earlier run began staging for `manifest`; an image that it had left verified goes back to staging.
     pub fn continues(&self, manifest: &SignedManifest) -> bool {
         let begun = fs::read(self.manifest_path()).is_ok_and(|bytes| {
@@ -154,14 +168,8 @@ impl State {
 
     /// Notes that `staging` is for `manifest` from now on, durably, before the first byte of it is written.
     pub fn begin_staging(&self, manifest: &SignedManifest) -> Result<(), StateError> {
-        for path in [self.staging_path(), self.journal_path()] {
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("remove", &path)(source));
-                }
-                _ => {}
-            }
-        }
+        remove_if_there(&self.staging_path())?;
+        remove_if_there(&self.journal_path())?;
         write_durably(&self.manifest_path(), manifest.bytes())
     }
 
@@ -187,6 +195,13 @@ impl State {
 
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StateError + 'a {
     move |source| StateError::Io { what, path: path.to_owned(), source }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(source)),
+        _ => Ok(()),
+    }
 }
 
 fn read_installed(path: &Path) -> Result<Option<Installed>, StateError> {

@@ -256,7 +256,7 @@ mod tests {
         let spoiled = repeat(&mut assembler);
         assert!(spoiled.len() == 1 && spoiled[0] != bytes);
         assembler.reject();
-        assert_eq!(repeat(&mut assembler), [bytes.clone()]);
+        assert_eq!(repeat(&mut assembler), std::slice::from_ref(&bytes));
     }
 
     #[test]

@@ -11,3 +11,4 @@ mod recent;
 
 pub use coded::CodedAssembler;
 pub use no_code::{NoCodeObject, ObjectAssembler, ObjectError};
+pub(crate) use recent::Recent;

@@ -2,7 +2,7 @@
 
 /// Up to a number of values by key; the least recently touched gives way.
 #[derive(Debug, Clone)]
-pub(super) struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     capacity: usize,
     /// Least recently touched first.
     entries: Vec<(K, V)>,

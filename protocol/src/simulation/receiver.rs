@@ -126,6 +126,7 @@ impl Receiver {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Begin { .. } => self.begin(),
+                Action::BeginUnsigned { .. } => unreachable!("the session wants signatures"),
                 Action::AlreadyInstalled { .. } => self.installed += 1,
                 Action::Refused { reason } => self.refused.push(reason.to_string()),
                 Action::Check(check) => {

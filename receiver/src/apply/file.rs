@@ -3,7 +3,6 @@
 use super::ApplyError;
 use crate::staging::Staging;
 use crate::state::{folder_of, sync_folder_of};
-use fleetcast_protocol::manifest::SignedManifest;
 use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -13,14 +12,14 @@ use std::path::{Path, PathBuf};
 /// Bytes copied at a time across file systems.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Puts the image that lies trimmed and synced in `staging` under the name `out`.
+/// Puts the image that lies trimmed and synced in `staging`, with this SHA-256, under the name `out`.
 ///
 /// Within one file system that is a rename. Across two, the image is copied to a temporary name beside `out`, synced,
 /// compared and renamed: `out` never holds part of an image.
-pub fn place(staging: &Staging, manifest: &SignedManifest, out: &Path) -> Result<(), ApplyError> {
+pub fn place(staging: &Staging, sha256: &[u8; 32], out: &Path) -> Result<(), ApplyError> {
     match fs::rename(staging.path(), out) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(staging.path(), manifest, out)?,
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(staging.path(), sha256, out)?,
         Err(source) => return Err(place_error("rename the image to", out)(source)),
     }
     sync_folder_of(out).map_err(place_error("sync the folder of", out))
@@ -44,9 +43,9 @@ fn place_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error)
     move |source| ApplyError::Place { what, path: path.to_owned(), source }
 }
 
-fn copy(staged: &Path, manifest: &SignedManifest, out: &Path) -> Result<(), ApplyError> {
+fn copy(staged: &Path, sha256: &[u8; 32], out: &Path) -> Result<(), ApplyError> {
     let temporary = temporary_beside(out);
-    let result = copy_and_rename(staged, manifest, &temporary, out);
+    let result = copy_and_rename(staged, sha256, &temporary, out);
     if result.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -59,7 +58,7 @@ fn temporary_beside(out: &Path) -> PathBuf {
     out.with_file_name(format!(".{name}.fleetcast-unverified"))
 }
 
-fn copy_and_rename(staged: &Path, manifest: &SignedManifest, temporary: &Path, out: &Path) -> Result<(), ApplyError> {
+fn copy_and_rename(staged: &Path, sha256: &[u8; 32], temporary: &Path, out: &Path) -> Result<(), ApplyError> {
     let write_error = |source| place_error("copy the image to", temporary)(source);
     let mut source = File::open(staged).map_err(place_error("read", staged))?;
     let mut target = File::create(temporary).map_err(write_error)?;
@@ -72,7 +71,7 @@ fn copy_and_rename(staged: &Path, manifest: &SignedManifest, temporary: &Path, o
         target.write_all(&buffer[..count]).map_err(write_error)?;
     }
     target.sync_all().map_err(write_error)?;
-    if sha256_of(temporary).map_err(place_error("read back", temporary))? != manifest.manifest().image_sha256 {
+    if sha256_of(temporary).map_err(place_error("read back", temporary))? != *sha256 {
         return Err(ApplyError::Copy(out.to_owned()));
     }
     fs::rename(temporary, out).map_err(place_error("rename the image to", out))?;

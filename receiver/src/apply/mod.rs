@@ -76,6 +76,12 @@ pub enum ApplyError {
     /// A copy to another file system has other content than what was verified.
     #[error("the copy to {0} does not have the verified content; the medium may be failing")]
     Copy(PathBuf),
+    /// A file that nobody signed has no name that could be a file's.
+    #[error("the FDT names the file {0:?}, which is no plain file name; give one with --out")]
+    NoName(String),
+    /// A file that nobody signed would replace another one by a name of its sender's choice.
+    #[error("{0} exists, and a file that nobody signed replaces it only when asked to; give its name with --out")]
+    Exists(PathBuf),
     /// The hook could not be started.
     #[error("cannot run the hook '{command}': {source}")]
     Spawn {
@@ -112,7 +118,8 @@ pub fn apply(
     state: &State,
 ) -> Result<Option<PathBuf>, ApplyError> {
     staging.trim()?;
-    let place = |path: PathBuf| file::place(staging, manifest, &path).map(|()| path);
+    let sha256 = &manifest.manifest().image_sha256;
+    let place = |path: PathBuf| file::place(staging, sha256, &path).map(|()| path);
     match (policy, out) {
         (Apply::None, _) => Ok(Some(place(state.verified_path())?)),
         (Apply::File, Some(out)) => Ok(Some(place(out.to_owned())?)),
@@ -126,4 +133,9 @@ pub fn apply(
             }
         }
     }
+}
+
+/// Puts a file that nobody signed, trimmed and with this SHA-256, under the name `out`. No hook ever runs for one.
+pub fn apply_unsigned(staging: &Staging, sha256: &[u8; 32], out: &Path) -> Result<(), ApplyError> {
+    file::place(staging, sha256, out)
 }

@@ -41,9 +41,21 @@ pub enum ReceiveError {
         /// SHA-256 of the manifest, in hex.
         expected: String,
     },
+    /// A file that nobody signed does not have the MD5 that its FDT gives.
+    #[error(
+        "the file received has MD5 {found} where the FDT says {expected}; a symbol was forged, or the sender is wrong"
+    )]
+    Md5 {
+        /// MD5 found, in hex.
+        found: String,
+        /// MD5 of the FDT, in hex.
+        expected: String,
+    },
     /// Nothing acceptable came in time, and something came that was refused.
-    #[error("no acceptable manifest within {seconds} s; the last one heard was refused: {reason}")]
+    #[error("no acceptable {description} within {seconds} s; the last one heard was refused: {reason}")]
     Refused {
+        /// What was waited for: a manifest, or an FDT.
+        description: &'static str,
         /// The time-out in seconds.
         seconds: f64,
         /// Why.
@@ -78,7 +90,7 @@ impl ReceiveError {
             Self::Check(CheckError::Decode(_)) | Self::Kernel(_) => exit::UNEXPECTED,
             Self::Apply(ApplyError::Target { .. }) => exit::ENVIRONMENT,
             Self::Apply(_) => exit::APPLY,
-            Self::ReadBack { .. } => exit::VERIFICATION,
+            Self::ReadBack { .. } | Self::Md5 { .. } => exit::VERIFICATION,
             Self::Refused { .. } => exit::REFUSED,
             Self::Timeout { .. } => exit::TIMEOUT,
             Self::Interrupted => exit::INTERRUPTED,

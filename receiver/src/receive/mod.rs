@@ -2,12 +2,13 @@
 
 mod error;
 mod run;
+mod trust;
 
 pub use error::ReceiveError;
+pub use trust::Trust;
 
 use crate::apply::{Apply, check_target};
 use fleetcast_protocol::channel::Channel;
-use fleetcast_protocol::manifest::TrustStore;
 use run::Run;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -22,12 +23,8 @@ pub struct Options {
     pub interface: String,
     /// Only this session, when given.
     pub tsi: Option<u32>,
-    /// Whose manifests count.
-    pub trust: TrustStore,
-    /// This device's product id.
-    pub product: String,
-    /// This device's hardware id.
-    pub hardware: String,
+    /// Whose images count.
+    pub trust: Trust,
     /// State folder.
     pub state: PathBuf,
     /// Final name.

@@ -1,6 +1,9 @@
 //! One receiver while it runs.
 
-use super::{Options, ReceiveError};
+mod unsigned;
+
+use super::trust::unix_s;
+use super::{Options, ReceiveError, Trust};
 use crate::apply::{Apply, apply};
 use crate::checker::{Checked, Checker};
 use crate::ingest::{self, Batch, Interface, Joined};
@@ -12,15 +15,15 @@ use crate::state::State;
 use fleetcast_cli::events::PROGRESS_INTERVAL;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
-use fleetcast_protocol::policy::{Acceptance, Device};
+use fleetcast_protocol::policy::Acceptance;
 use fleetcast_protocol::session::receiver::journal::Journal;
-use fleetcast_protocol::session::receiver::{Action, ReceiverSession, Relocation, Restored, StagingLayout};
+use fleetcast_protocol::session::receiver::{Action, Delivery, ReceiverSession, Relocation, Restored, StagingLayout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// recvmmsg calls in a row before checks and time are looked at again.
 const BATCHES_PER_TURN: usize = 8;
@@ -54,21 +57,18 @@ impl<'o> Run<'o> {
     /// Takes the state folder and joins the channel.
     pub fn start(options: &'o Options) -> Result<Self, ReceiveError> {
         let state = State::open(&options.state)?;
-        let device = Device {
-            product: options.product.clone(),
-            hardware: options.hardware.clone(),
-            floor: state.floor(),
-            trusted_time_unix_s: Some(trusted_time_unix_s(&state)),
-        };
         let interface = Interface::by_name(&options.interface)?;
         let joined = ingest::open(&options.channel, &interface)?;
         let report = Report::new(options.json);
-        report.joined(&options.channel, &interface, &joined);
+        report.joined(&options.channel, &interface, &joined, options.trust.awaited());
+        if let Trust::Nobody = options.trust {
+            report.unauthenticated();
+        }
         let mut run = Self {
             options,
+            session: options.trust.session(&state, options.tsi),
             state,
             joined,
-            session: ReceiverSession::new(options.trust.clone(), device, options.tsi),
             checker: Checker::start()?,
             staging: None,
             journal: None,
@@ -262,12 +262,13 @@ impl<'o> Run<'o> {
 
     fn timed_out(&mut self, timeout: Duration) -> ReceiveError {
         let seconds = timeout.as_secs_f64();
-        match (self.session.manifest(), self.last_refusal.take()) {
-            (None, Some(reason)) => ReceiveError::Refused { seconds, reason },
-            (manifest, _) => ReceiveError::Timeout {
+        let description = self.options.trust.description();
+        match (self.session.delivery(), self.last_refusal.take()) {
+            (None, Some(reason)) => ReceiveError::Refused { description, seconds, reason },
+            (delivery, _) => ReceiveError::Timeout {
                 seconds,
-                state: match manifest {
-                    None => "no manifest came".to_owned(),
+                state: match delivery {
+                    None => format!("no {description} came"),
                     Some(_) => format!("{} symbols are lacking", self.session.lacking_symbols()),
                 },
                 channel: self.options.channel.to_string(),
@@ -279,6 +280,7 @@ impl<'o> Run<'o> {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Begin { manifest, acceptance } => self.begin(&manifest, acceptance)?,
+                Action::BeginUnsigned { file } => self.begin_unsigned(&file)?,
                 Action::AlreadyInstalled { manifest } => self.already_installed(&manifest),
                 Action::Refused { reason } => self.refused(&reason.to_string()),
                 Action::Check(check) => self.checker.check(check),
@@ -292,15 +294,13 @@ impl<'o> Run<'o> {
     }
 
     fn refused(&mut self, reason: &str) {
-        self.report.refused(reason);
+        self.report.refused(self.options.trust.description(), reason);
         self.last_refusal = Some(reason.to_owned());
     }
 
     fn already_installed(&mut self, manifest: &SignedManifest) {
         self.report.already_installed(manifest);
-        if self.options.once {
-            self.done = Some("installed");
-        }
+        self.done_if_once("installed");
     }
 
     fn note(&mut self, what: impl FnOnce(&mut JournalFile)) {
@@ -347,10 +347,14 @@ impl<'o> Run<'o> {
 
     /// Compares the image's hash, applies the image, and raises the floor.
     fn apply_if_equal(&mut self, found: [u8; 32]) -> Result<(), ReceiveError> {
-        let (Some(staging), Some(manifest)) = (self.staging.take(), self.session.manifest().cloned()) else {
+        let (Some(staging), Some(delivery)) = (self.staging.take(), self.session.delivery().cloned()) else {
             return Ok(());
         };
         self.journal = None;
+        let manifest = match delivery {
+            Delivery::Signed(manifest) => manifest,
+            Delivery::Unsigned(file) => return self.finish_unsigned(&file, &staging, found),
+        };
         let expected = manifest.manifest().image_sha256;
         if found != expected {
             return Err(ReceiveError::ReadBack { found: hex::encode(&found), expected: hex::encode(&expected) });
@@ -362,18 +366,13 @@ impl<'o> Run<'o> {
             self.state.commit(&manifest, unix_s())?;
         }
         self.report.applied(policy, path.as_deref());
-        if self.options.once {
-            self.done = Some(if *policy == Apply::None { "verified" } else { "applied" });
-        }
+        self.done_if_once(if *policy == Apply::None { "verified" } else { "applied" });
         Ok(())
     }
-}
 
-fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// The clock, but never earlier than the last upgrade: a device without a battery starts in 1970.
-fn trusted_time_unix_s(state: &State) -> u64 {
-    unix_s().max(state.installed().map_or(0, |installed| installed.applied_unix_s))
+    fn done_if_once(&mut self, word: &'static str) {
+        if self.options.once {
+            self.done = Some(word);
+        }
+    }
 }

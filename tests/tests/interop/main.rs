@@ -3,9 +3,11 @@
 
 mod content;
 mod flute_receiver;
+mod flute_sender;
 mod flute_sends;
 mod flute_takes;
 mod headers;
 mod signature;
 mod stream;
+mod unsigned_receiver;
 mod wireshark;

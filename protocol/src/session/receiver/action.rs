@@ -1,5 +1,7 @@
 //! What the session asks of the one who drives it, and what it is told in return.
 
+use super::unsigned::{UnsignedError, UnsignedFile};
+use crate::fdt::FdtError;
 use crate::manifest::{SignedManifest, TrustError};
 use crate::partition::BlockRange;
 use crate::policy::{Acceptance, Refusal};
@@ -45,12 +47,18 @@ pub enum Action {
         /// How it was accepted.
         acceptance: Acceptance,
     },
+    /// An FDT describes a file that can be received, and nobody vouches for it: prepare staging, then call
+    /// [`ReceiverSession::begin`](super::ReceiverSession::begin).
+    BeginUnsigned {
+        /// The file.
+        file: Arc<UnsignedFile>,
+    },
     /// The manifest is the one that is installed already: there is nothing to do. Reported once per session heard.
     AlreadyInstalled {
         /// The manifest.
         manifest: Arc<SignedManifest>,
     },
-    /// A manifest was not accepted. Reported once per manifest.
+    /// A manifest or FDT was not accepted. Reported once for each.
     Refused {
         /// Why.
         reason: Refused,
@@ -71,7 +79,7 @@ pub enum Action {
     Complete,
 }
 
-/// Why a manifest was not accepted.
+/// Why a manifest or FDT was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// It is no manifest, or its signature is not trusted.
@@ -80,6 +88,12 @@ pub enum Refused {
     /// It is trusted, and not for this device.
     #[error(transparent)]
     Policy(#[from] Refusal),
+    /// The FDT cannot be read.
+    #[error(transparent)]
+    Fdt(#[from] FdtError),
+    /// The FDT describes nothing that can be received.
+    #[error(transparent)]
+    File(#[from] UnsignedError),
 }
 
 /// A block to check.
@@ -89,8 +103,8 @@ pub struct BlockCheck {
     pub generation: u32,
     /// Where the block lies.
     pub range: BlockRange,
-    /// SHA-256 that its bytes in the image must have.
-    pub sha256: [u8; 32],
+    /// SHA-256 that its bytes in the image must have; `None` when nobody promised any.
+    pub sha256: Option<[u8; 32]>,
     /// Source symbols in place.
     pub received: SymbolSet,
     /// Repair symbols, and the rows where they are parked.
@@ -100,7 +114,7 @@ pub struct BlockCheck {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockOutcome {
-    /// The hash matched; `decoded` says whether symbols had to be decoded.
+    /// The hash matched, or there is none; `decoded` says whether symbols had to be decoded.
     Verified {
         /// Whether there were losses.
         decoded: bool,

@@ -10,23 +10,27 @@
 mod action;
 mod block;
 mod check;
+mod delivery;
 pub mod journal;
 mod layout;
 mod listener;
 mod loss;
+mod signed;
 mod stats;
+mod unsigned;
 
 pub use action::{Action, BlockCheck, BlockOutcome, Held, Refused, Relocation, Restored, Store};
 pub use block::BlockState;
 pub use check::Settled;
+pub use delivery::Delivery;
 pub use layout::{SPILL_ROWS, StagingLayout};
 pub use stats::Stats;
+pub use unsigned::{UnsignedError, UnsignedFile};
 
-use super::schedule::{Schedule, SymbolId};
-use crate::announcement::Announcement;
+use super::schedule::SymbolId;
 use crate::manifest::{SignedManifest, TrustStore};
 use crate::partition::{BlockRange, Partition};
-use crate::policy::{Acceptance, Device};
+use crate::policy::Device;
 use crate::wire::{FecId, Packet, TOI_ANNOUNCEMENT, TOI_FDT, TOI_IMAGE, TOI_MANIFEST};
 use block::Block;
 use listener::Listener;
@@ -35,6 +39,7 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use unsigned::FdtTables;
 
 /// A block that has K symbols and gets no more for this long is tried as it is.
 pub const QUIET: Duration = Duration::from_millis(200);
@@ -44,7 +49,7 @@ const REPORTED_REFUSALS: usize = 8;
 /// An upgrade that is being received.
 #[derive(Debug)]
 struct Upgrade {
-    manifest: Arc<SignedManifest>,
+    delivery: Delivery,
     partition: Partition,
     layout: StagingLayout,
     /// Whether its manifest came in a session; else it is only what an earlier run had begun.
@@ -54,11 +59,19 @@ struct Upgrade {
     loss: LossMeter,
 }
 
+/// What the session takes up.
+#[derive(Debug)]
+enum Mode {
+    /// Manifests with a trusted signature that are for the device.
+    Signed { trust: TrustStore, device: Device },
+    /// Files that an FDT describes, by whomever.
+    Unsigned(FdtTables),
+}
+
 /// The receiver's half of a session.
 #[derive(Debug)]
 pub struct ReceiverSession {
-    trust: TrustStore,
-    device: Device,
+    mode: Mode,
     listener: Listener,
     upgrade: Option<Upgrade>,
     generation: u32,
@@ -72,9 +85,18 @@ pub struct ReceiverSession {
 impl ReceiverSession {
     /// A receiver for `device` that trusts the keys in `trust`; with `tsi`, only that session is listened to.
     pub fn new(trust: TrustStore, device: Device, tsi: Option<u32>) -> Self {
+        Self::in_mode(Mode::Signed { trust, device }, tsi)
+    }
+
+    /// A receiver that takes the first file that an FDT describes and that it can decode, whoever sends it; with `tsi`,
+    /// only that session is listened to. **Nothing that comes of it is authenticated.**
+    pub fn unsigned(tsi: Option<u32>) -> Self {
+        Self::in_mode(Mode::Unsigned(FdtTables::default()), tsi)
+    }
+
+    fn in_mode(mode: Mode, tsi: Option<u32>) -> Self {
         Self {
-            trust,
-            device,
+            mode,
             listener: Listener::new(tsi),
             upgrade: None,
             generation: 0,
@@ -95,9 +117,14 @@ impl ReceiverSession {
         self.last_progress_at
     }
 
+    /// What is being received.
+    pub fn delivery(&self) -> Option<&Delivery> {
+        self.upgrade.as_ref().map(|upgrade| &upgrade.delivery)
+    }
+
     /// The manifest of the upgrade that is being received.
     pub fn manifest(&self) -> Option<&Arc<SignedManifest>> {
-        self.upgrade.as_ref().map(|upgrade| &upgrade.manifest)
+        self.delivery()?.signed()
     }
 
     /// Counts the upgrades begun: what belongs to an earlier one is out of date.
@@ -138,6 +165,9 @@ impl ReceiverSession {
             self.stats.foreign += 1;
             return None;
         }
+        if let Mode::Unsigned(_) = self.mode {
+            return self.on_unsigned_packet(now, &packet);
+        }
         match packet.header.toi {
             TOI_IMAGE => return self.on_symbol(now, &packet),
             TOI_MANIFEST => self.on_manifest(now, &packet),
@@ -148,69 +178,7 @@ impl ReceiverSession {
         None
     }
 
-    fn on_manifest(&mut self, now: Duration, packet: &Packet<'_>) {
-        self.stats.control += 1;
-        let Some(bytes) = self.listener.assemble(packet) else { return };
-        let manifest = match SignedManifest::verify(&bytes, &self.trust) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                self.listener.reject(packet.header.tsi);
-                return self.refuse(&bytes, Refused::Manifest(error));
-            }
-        };
-        if let Some(current) = &mut self.upgrade {
-            if manifest.digest() == current.manifest.digest() {
-                // The same upgrade, under a new TSI when the sender was restarted.
-                current.heard = true;
-                return self.bind(packet.header.tsi);
-            }
-            let is_newer = manifest.manifest().sequence > current.manifest.manifest().sequence;
-            // What nobody was heard sending may have been given up for a release that reuses its sequence.
-            if !is_newer && current.heard {
-                return;
-            }
-        }
-        match self.device.accept(&manifest) {
-            Err(refusal) => self.refuse(&bytes, Refused::Policy(refusal)),
-            Ok(Acceptance::Resume { .. }) => {
-                self.actions.push_back(Action::AlreadyInstalled { manifest: Arc::new(manifest) });
-            }
-            Ok(acceptance @ Acceptance::New { .. }) => {
-                self.accept(now, manifest, acceptance, true);
-                self.bind(packet.header.tsi);
-            }
-        }
-    }
-
-    /// Takes up what an earlier run had begun, before any session is heard: its manifest as it came, and the sessions
-    /// that were bound to it, whose symbols then count at once.
-    ///
-    /// The manifest must be trusted, and for this device, today as on the day it came.
-    ///
-    /// # Errors
-    /// Why it is not accepted any more; the session is then as before.
-    pub fn resume(&mut self, now: Duration, manifest: &[u8], sessions: &[u64]) -> Result<(), Refused> {
-        let manifest = SignedManifest::verify(manifest, &self.trust)?;
-        let acceptance = self.device.accept(&manifest)?;
-        if let Acceptance::New { .. } = acceptance {
-            self.accept(now, manifest, acceptance, false);
-            for &tsi in sessions {
-                if self.listener.hears(tsi) {
-                    self.bind(tsi);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Symbols of `tsi` belong to the upgrade from now on.
-    fn bind(&mut self, tsi: u64) {
-        if self.listener.bind(tsi) {
-            self.actions.push_back(Action::Bound { tsi });
-        }
-    }
-
-    /// Counts a refused manifest, and reports it unless it is among the last ones reported.
+    /// Counts a manifest or FDT that was refused, and reports it unless it is among the last ones reported.
     fn refuse(&mut self, bytes: &[u8], reason: Refused) {
         self.stats.refused += 1;
         let digest: [u8; 32] = Sha256::digest(bytes).into();
@@ -222,14 +190,14 @@ impl ReceiverSession {
         self.actions.push_back(Action::Refused { reason });
     }
 
-    fn accept(&mut self, now: Duration, manifest: SignedManifest, acceptance: Acceptance, heard: bool) {
-        let partition = manifest.manifest().partition;
-        let manifest = Arc::new(manifest);
+    /// Receives this from now on, in place of what was received before.
+    fn take_up(&mut self, now: Duration, delivery: Delivery, heard: bool) {
+        let partition = *delivery.partition();
         self.listener.unbind_all();
         self.generation = self.generation.wrapping_add(1);
         self.last_progress_at = now;
         self.upgrade = Some(Upgrade {
-            manifest: Arc::clone(&manifest),
+            delivery,
             partition,
             layout: StagingLayout::new(partition),
             heard,
@@ -238,7 +206,6 @@ impl ReceiverSession {
         });
         // What was queued belongs to the upgrade that this one replaces.
         self.actions.clear();
-        self.actions.push_back(Action::Begin { manifest, acceptance });
     }
 
     /// Staging is ready; `found` is what an earlier run left there, by SBN.
@@ -279,28 +246,6 @@ impl ReceiverSession {
     pub fn is_complete(&self) -> bool {
         let verified = |block: &Block| block.state() == BlockState::Verified;
         self.upgrade.as_ref().is_some_and(|upgrade| !upgrade.blocks.is_empty() && upgrade.blocks.iter().all(verified))
-    }
-
-    fn on_announcement(&mut self, packet: &Packet<'_>) {
-        let Ok(announcement) = Announcement::from_cbor(packet.payload) else {
-            self.stats.malformed += 1;
-            return;
-        };
-        self.stats.control += 1;
-        let tsi = packet.header.tsi;
-        let Some(upgrade) = &mut self.upgrade else { return };
-        if announcement.manifest_digest != upgrade.manifest.digest() {
-            // The sender of this TSI went on to another manifest: take it up afresh.
-            return self.listener.forget(tsi);
-        }
-        if !self.listener.is_bound(tsi) {
-            // It says that it carries this manifest: its next repetition proves that.
-            self.listener.forget(tsi);
-        } else {
-            let (large, small) = announcement.repair_symbols;
-            let schedule = Schedule::new(upgrade.partition, announcement.window_blocks, large, small);
-            upgrade.loss.on_announcement(schedule, announcement.pass, announcement.pass_ended);
-        }
     }
 
     fn on_symbol<'p>(&mut self, now: Duration, packet: &Packet<'p>) -> Option<Store<'p>> {
@@ -355,7 +300,7 @@ impl ReceiverSession {
         else {
             return;
         };
-        let Some(&sha256) = upgrade.manifest.manifest().block_sha256.get(usize::from(sbn)) else { return };
+        let sha256 = upgrade.delivery.block_sha256(sbn);
         block.start_check();
         let (received, parked) = block.symbols();
         self.actions.push_back(Action::Check(BlockCheck {
@@ -424,15 +369,11 @@ fn symbol_of(packet: &Packet<'_>, partition: &Partition) -> Option<(SymbolId, Bl
     let sbn = u8::try_from(payload_id.sbn).ok()?;
     let range = partition.block(sbn)?;
     let symbol_size = usize::from(partition.symbol_size());
-    let len = packet.payload.len();
-    let fits = match fec {
-        FecId::RaptorQ => len == symbol_size,
-        // No repair symbols; the image's last symbol may be sent unpadded (RFC 5445).
-        FecId::NoCode => {
-            let left = range.len.checked_sub(usize::try_from(payload_id.esi).ok()?.checked_mul(symbol_size)?)?;
-            left > 0 && (len == symbol_size || len == left.min(symbol_size))
-        }
-    };
+    let offset = usize::try_from(payload_id.esi).ok()?.checked_mul(symbol_size)?;
+    let left = range.len.saturating_sub(offset);
+    // The image's last symbol may be sent unpadded, always without FEC (RFC 5445), by some senders with it.
+    let is_whole = packet.payload.len() == symbol_size || (left > 0 && packet.payload.len() == left.min(symbol_size));
+    let fits = is_whole && (fec == FecId::RaptorQ || left > 0);
     fits.then_some((SymbolId { sbn, esi: payload_id.esi }, range))
 }
 

@@ -234,6 +234,7 @@ impl Receiver {
                     self.log.clear();
                     self.session.begin(self.now, []);
                 }
+                Action::BeginUnsigned { .. } => unreachable!("the session wants signatures"),
                 Action::AlreadyInstalled { .. } => self.installed += 1,
                 Action::Refused { reason } => self.refused.push(reason.to_string()),
                 Action::Check(check) => {
