@@ -177,11 +177,8 @@ fn trusting_nobody(fleet: &Fleet, timeout: &str) -> Process {
     let mut command = fleet.lab.receivers()[0].command(&fleet.binaries.recv);
     command.arg("receive").arg("--state").arg(device.state).arg("--out").arg(device.out);
     command.args(fleet.channel.options()).args(["--interface", INTERFACE, "--trust", "none", "--json", "--once"]);
-    let mut receiver = Process::spawn("the receiver", {
-        command.args(["--timeout", timeout]);
-        command
-    })
-    .unwrap();
+    command.args(["--timeout", timeout]);
+    let mut receiver = Process::spawn("the receiver", command).unwrap();
     receiver.wait_event("unauthenticated", SOON).unwrap();
     fleet.lab.await_all_joined(fleet.channel.group).unwrap();
     receiver
