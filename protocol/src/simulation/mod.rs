@@ -12,6 +12,7 @@
 //! what any driver of a session relies on (nothing is written outside the layout, a block under check or verified is not
 //! written to, every packet is counted once) and panics when it does not hold.
 
+mod disk;
 mod path;
 mod random;
 mod receiver;
@@ -19,6 +20,7 @@ mod release;
 mod staging;
 mod transmission;
 
+pub use disk::Disk;
 pub use path::{Loss, Path, PathConfig};
 pub use random::Random;
 pub use receiver::Receiver;

@@ -1,11 +1,12 @@
 //! A receiver: the real session with staging in memory, as the receiver program drives it, without threads or files.
 
-use super::{Staging, device, release_key};
+use super::{Disk, Random, device, release_key};
 use crate::manifest::TrustStore;
 use crate::policy::Device;
-use crate::session::receiver::{Action, BlockCheck, BlockOutcome, ReceiverSession, Restored, Stats};
+use crate::session::receiver::{Action, BlockCheck, BlockOutcome, ReceiverSession, Stats};
 use fleetcast_fec::Codec;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A receiver with what a test wants to know of it.
@@ -13,8 +14,8 @@ use std::time::Duration;
 pub struct Receiver {
     /// The session.
     pub session: ReceiverSession,
-    /// What lies on its disk, and for which manifest; survives [`restart`](Self::restart).
-    pub disk: Option<([u8; 32], Staging)>,
+    /// What lies on its disk; survives [`restart`](Self::restart).
+    pub disk: Option<Disk>,
     /// Upgrades begun since the last restart.
     pub begun: u32,
     /// Upgrades completed since the last restart.
@@ -78,8 +79,8 @@ impl Receiver {
         self.pass_time(now);
         let before = *self.session.stats();
         if let Some(store) = self.session.on_packet(self.now, packet) {
-            let (_, staging) = self.disk.as_mut().expect("a symbol before staging was prepared");
-            staging.store(&store);
+            let disk = self.disk.as_mut().expect("a symbol before staging was prepared");
+            disk.store(self.now, &store);
         }
         let stats = self.session.stats();
         assert_eq!(stats.packets, before.packets + 1);
@@ -104,12 +105,34 @@ impl Receiver {
         self.now = self.now.max(now);
     }
 
-    /// The process is killed and started again: what is left is the disk.
+    /// The process is killed, and started again later.
     pub fn restart(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.kill(self.now);
+        }
+        self.start();
+    }
+
+    /// The power fails, and the receiver is started again later.
+    pub fn fail_power(&mut self, random: &mut Random) {
+        if let Some(disk) = &mut self.disk {
+            disk.fail_power(random);
+        }
+        self.start();
+    }
+
+    /// Starts with what lies on the disk.
+    fn start(&mut self) {
         self.session = session(&self.device, self.tsi);
         self.checks.clear();
         (self.begun, self.complete, self.installed) = (0, 0, 0);
         self.refused.clear();
+        if let Some(disk) = &self.disk {
+            let (manifest, journal) = (Arc::clone(disk.manifest()), disk.old_journal());
+            // What is refused today begins anew, if at all.
+            let _ = self.session.resume(self.now, manifest.bytes(), journal.sessions());
+            self.act();
+        }
     }
 
     /// The image as it lies in staging.
@@ -118,8 +141,7 @@ impl Receiver {
     ///
     /// When no upgrade has begun.
     pub fn image(&self) -> &[u8] {
-        let (_, staging) = self.disk.as_ref().expect("an upgrade");
-        staging.image()
+        self.disk.as_ref().expect("an upgrade").staging.image()
     }
 
     fn act(&mut self) {
@@ -130,32 +152,36 @@ impl Receiver {
                 Action::AlreadyInstalled { .. } => self.installed += 1,
                 Action::Refused { reason } => self.refused.push(reason.to_string()),
                 Action::Check(check) => {
-                    if let Some((_, staging)) = &mut self.disk {
-                        staging.freeze(check.range.sbn, true);
+                    if let Some(disk) = &mut self.disk {
+                        disk.staging.freeze(check.range.sbn, true);
                     }
                     self.checks.push_back((self.now + self.check_time, check));
                     if self.check_time.is_zero() {
                         self.finish_check();
                     }
                 }
-                Action::Bound { .. } | Action::Forgotten { .. } => {}
+                Action::Bound { tsi } => self.note(|disk, now| disk.bound(now, tsi)),
+                Action::Forgotten { sbn } => self.note(|disk, now| disk.forgotten(now, sbn)),
                 Action::Complete => self.complete += 1,
             }
         }
     }
 
+    fn note(&mut self, what: impl FnOnce(&mut Disk, Duration)) {
+        if let Some(disk) = &mut self.disk {
+            what(disk, self.now);
+        }
+    }
+
     fn begin(&mut self) {
         self.begun += 1;
-        let manifest = self.session.manifest().expect("the manifest of the upgrade begun").clone();
-        if self.disk.as_ref().is_none_or(|(digest, _)| *digest != manifest.digest()) {
-            self.disk = Some((manifest.digest(), Staging::new(manifest.manifest())));
-        }
-        let Some((_, staging)) = &mut self.disk else { return };
-        let whole = staging.whole_blocks(manifest.manifest());
-        for range in manifest.manifest().partition.iter() {
-            staging.freeze(range.sbn, whole.contains(&range.sbn));
-        }
-        self.session.begin(self.now, whole.into_iter().map(|sbn| (sbn, Restored::Whole)));
+        let manifest = Arc::clone(self.session.manifest().expect("the manifest of the upgrade begun"));
+        let disk = match self.disk.take() {
+            Some(disk) if disk.manifest().digest() == manifest.digest() => disk,
+            _ => Disk::new(manifest),
+        };
+        let found = self.disk.insert(disk).restore();
+        self.session.begin(self.now, found);
     }
 
     fn finish_check(&mut self) {
@@ -163,9 +189,9 @@ impl Receiver {
         let sbn = check.range.sbn;
         // An upgrade that was replaced has no staging any more; the session has to ignore its blocks by itself.
         let outcome = match &mut self.disk {
-            Some((_, staging)) if check.generation == self.session.generation() => {
-                let outcome = staging.check(&self.codec, &check);
-                staging.freeze(sbn, matches!(outcome, BlockOutcome::Verified { .. }));
+            Some(disk) if check.generation == self.session.generation() => {
+                let outcome = disk.staging.check(&self.codec, &check);
+                disk.staging.freeze(sbn, matches!(outcome, BlockOutcome::Verified { .. }));
                 outcome
             }
             _ => BlockOutcome::Verified { decoded: false, forged_symbols: 0 },

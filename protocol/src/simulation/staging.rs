@@ -1,8 +1,9 @@
 //! A model of staging: the bytes, and which of them may not change.
 
+use super::Random;
 use crate::manifest::Manifest;
 use crate::partition::BlockRange;
-use crate::session::receiver::{BlockCheck, BlockOutcome, Relocation, SPILL_ROWS, StagingLayout, Store};
+use crate::session::receiver::{BlockCheck, BlockOutcome, SPILL_ROWS, StagingLayout};
 use fleetcast_fec::{Codec, DecodeArgumentError};
 
 /// A staging area in memory. It panics on what would damage a real one.
@@ -12,6 +13,8 @@ pub struct Staging {
     bytes: Vec<u8>,
     /// Blocks that a checker reads, or that are done: none of their rows may be written.
     frozen: Vec<bool>,
+    /// What was overwritten since the last sync, with its index, the oldest first.
+    unsynced: Vec<(usize, Vec<u8>)>,
 }
 
 impl Staging {
@@ -22,26 +25,36 @@ impl Staging {
             layout,
             bytes: vec![0; to_usize(layout.len())],
             frozen: vec![false; usize::from(manifest.partition.blocks())],
+            unsynced: Vec::new(),
         }
     }
 
-    /// Does what the session wants done with a symbol.
+    /// Copies the row at `from` to that at `to`, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// When one of them is outside the layout, no whole row, or in a block that may not change.
+    pub fn relocate(&mut self, from: u64, to: u64) -> Vec<u8> {
+        assert_ne!(from, to, "a row is moved onto itself");
+        let from = self.row(from);
+        let symbol = self.bytes[from..][..usize::from(self.layout.partition().symbol_size())].to_vec();
+        self.write(to, &symbol);
+        symbol
+    }
+
+    /// Writes a symbol of at most T bytes to the row at `offset`; what is missing to T is zeros.
     ///
     /// # Panics
     ///
     /// When that is outside the layout, no whole row, or in a block that may not change.
-    pub fn store(&mut self, store: &Store<'_>) {
+    pub fn write(&mut self, offset: u64, symbol: &[u8]) {
         let symbol_size = usize::from(self.layout.partition().symbol_size());
-        assert!(store.symbol.len() <= symbol_size, "a symbol longer than T");
-        if let Some(Relocation { from, to, .. }) = store.relocate {
-            let (from, to) = (self.row(from), self.row(to));
-            assert_ne!(from, to, "a row is moved onto itself");
-            self.bytes.copy_within(from..from + symbol_size, to);
-        }
-        let row = self.row(store.offset);
+        assert!(symbol.len() <= symbol_size, "a symbol longer than T");
+        let row = self.row(offset);
+        self.unsynced.push((row, self.bytes[row..][..symbol_size].to_vec()));
         let row = &mut self.bytes[row..][..symbol_size];
         row.fill(0);
-        row[..store.symbol.len()].copy_from_slice(store.symbol);
+        row[..symbol.len()].copy_from_slice(symbol);
     }
 
     /// The index of a row that may be written.
@@ -73,13 +86,10 @@ impl Staging {
     ///
     /// When what the session says of the block cannot be.
     pub fn check(&mut self, codec: &Codec, check: &BlockCheck) -> BlockOutcome {
-        let (range, block_len) = (check.range, check.range.shape.len());
-        let spill = to_usize(self.layout.spill_offset(&range));
+        let range = check.range;
         let mut rows = Vec::new();
         let read = |rows: &mut Vec<u8>| -> Result<(), DecodeArgumentError> {
-            rows.clear();
-            rows.extend_from_slice(&self.bytes[to_usize(range.offset)..][..block_len]);
-            rows.extend_from_slice(&self.bytes[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
+            *rows = self.rows(&range);
             Ok(())
         };
         let settled = check.settle(codec, &mut rows, read).expect("the session describes a block that can be");
@@ -88,16 +98,35 @@ impl Staging {
             let start = row as usize * symbol_size;
             self.bytes[to_usize(range.offset) + start..][..symbol_size].copy_from_slice(&rows[start..][..symbol_size]);
         }
+        if matches!(settled.outcome, BlockOutcome::Verified { .. }) {
+            // It is synced and read back.
+            self.sync();
+        }
         settled.outcome
     }
 
-    /// The blocks whose bytes are those that `manifest` promises.
-    pub fn whole_blocks(&self, manifest: &Manifest) -> Vec<u8> {
-        let is_whole = |range: &BlockRange| {
-            let bytes = &self.bytes[to_usize(range.offset)..][..range.len];
-            manifest.block_matches(range.sbn, bytes)
-        };
-        self.layout.partition().iter().filter(is_whole).map(|range| range.sbn).collect()
+    /// All rows of a block: its K, and its spill rows.
+    pub fn rows(&self, range: &BlockRange) -> Vec<u8> {
+        let spill = to_usize(self.layout.spill_offset(range));
+        let mut rows = self.bytes[to_usize(range.offset)..][..range.shape.len()].to_vec();
+        rows.extend_from_slice(&self.bytes[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
+        rows
+    }
+
+    /// All that was written is on the medium, whatever happens.
+    pub fn sync(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// The power fails: any writes since the last sync are lost, and some are torn.
+    pub fn fail_power(&mut self, random: &mut Random) {
+        let lost_permille = random.below(1001);
+        for (index, old) in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            if random.chance(lost_permille) {
+                let kept = if random.chance(100) { random.index(old.len()) } else { 0 };
+                self.bytes[index + kept..][..old.len() - kept].copy_from_slice(&old[kept..]);
+            }
+        }
     }
 
     /// The image region without its padding.

@@ -20,6 +20,23 @@ pub struct Session {
     pub path: PathConfig,
 }
 
+/// How the receiver dies, and what happens to its disk before it is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// SIGKILL: what waited to be written is lost.
+    Killed,
+    /// Of what was not synced anything is lost or torn.
+    PowerFailed,
+    /// SIGKILL, and then the journal is an older one.
+    StaleJournal,
+    /// SIGKILL, and then bytes of the journal are changed and its end is missing.
+    DamagedJournal,
+    /// SIGKILL, and then the journal says of any row that it holds some symbol, with a check that is right.
+    ForgedJournal,
+    /// SIGKILL, and then bytes of staging are changed.
+    DamagedStaging,
+}
+
 /// One run.
 #[derive(Debug)]
 pub struct Scenario {
@@ -35,8 +52,8 @@ pub struct Scenario {
     pub tick: Duration,
     /// The receiver is not there before.
     pub join: Duration,
-    /// When it is killed and started again.
-    pub kills: Vec<Duration>,
+    /// When and how it dies, to be started again at once.
+    pub deaths: Vec<(Duration, Death)>,
     /// How long the check of a block takes.
     pub check_time: Duration,
     /// Packets in a thousand beside which one of random bytes arrives.
@@ -72,21 +89,30 @@ impl Scenario {
             calm = calm.max(rival.stop.unwrap_or_default());
             sessions.push(rival);
         }
-        let mut kills: Vec<Duration> = (0..random.below(4)).map(|_| tick * to_u32(random.below(1_200))).collect();
-        kills.sort_unstable();
+        let deaths = deaths(random, tick);
         Self {
             seed,
             releases,
             wanted,
             sessions,
-            calm: calm.max(kills.last().copied().unwrap_or_default()),
+            calm: calm.max(deaths.last().map_or(Duration::ZERO, |(at, _)| *at)),
             tick,
             join: if random.chance(300) { tick * to_u32(random.below(500)) } else { Duration::ZERO },
-            kills,
+            deaths,
             check_time: if random.chance(500) { tick * to_u32(random.below(40)) } else { Duration::ZERO },
             noise_permille: if random.chance(300) { random.below(100) } else { 0 },
         }
     }
+}
+
+fn deaths(random: &mut Random, tick: Duration) -> Vec<(Duration, Death)> {
+    use Death::{DamagedJournal, DamagedStaging, ForgedJournal, Killed, PowerFailed, StaleJournal};
+    const KINDS: [Death; 8] =
+        [Killed, Killed, Killed, PowerFailed, StaleJournal, DamagedJournal, ForgedJournal, DamagedStaging];
+    let mut deaths: Vec<_> =
+        (0..random.below(6)).map(|_| (tick * to_u32(random.below(1_200)), KINDS[random.index(KINDS.len())])).collect();
+    deaths.sort_unstable_by_key(|(at, _)| *at);
+    deaths
 }
 
 fn release(random: &mut Random, sequence: u64, trusted: bool) -> Release {

@@ -1,9 +1,11 @@
 //! Runs a scenario: sends what the sessions send, kills the receiver when its time has come, and checks what it holds.
 
-use crate::scenario::{Scenario, Session};
-use fleetcast_protocol::session::receiver::Stats;
+use crate::scenario::{Death, Scenario, Session};
+use fleetcast_protocol::session::SymbolId;
+use fleetcast_protocol::session::receiver::{Stats, journal};
 use fleetcast_protocol::session::sender::SenderConfig;
 use fleetcast_protocol::simulation::{Path, Random, Receiver, Transmission, device};
+use std::iter::Peekable;
 use std::time::Duration;
 
 /// The wanted release must be complete this long after the last disturbance: 300 rounds of control packets, and
@@ -23,6 +25,7 @@ pub struct Outcome {
     refused: u64,
     decoded_blocks: u64,
     restored_blocks: u64,
+    restored_symbols: u64,
     corrupt_blocks: u64,
     singular_decodes: u64,
     restarts: u64,
@@ -53,6 +56,7 @@ impl Outcome {
         self.refused += stats.refused;
         self.decoded_blocks += u64::from(stats.decoded_blocks);
         self.restored_blocks += u64::from(stats.restored_blocks);
+        self.restored_symbols += stats.restored_symbols;
         self.corrupt_blocks += u64::from(stats.corrupt_blocks);
         self.singular_decodes += u64::from(stats.singular_decodes);
     }
@@ -61,7 +65,7 @@ impl Outcome {
         self.fields_mut().into_iter().map(|(name, count)| (name, *count)).collect()
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 13] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 14] {
         [
             ("packets", &mut self.packets),
             ("symbols", &mut self.symbols),
@@ -72,6 +76,7 @@ impl Outcome {
             ("refused", &mut self.refused),
             ("decoded blocks", &mut self.decoded_blocks),
             ("restored blocks", &mut self.restored_blocks),
+            ("restored symbols", &mut self.restored_symbols),
             ("corrupt blocks", &mut self.corrupt_blocks),
             ("singular decodes", &mut self.singular_decodes),
             ("restarts", &mut self.restarts),
@@ -105,6 +110,14 @@ impl<'s> Source<'s> {
     }
 }
 
+fn change_bytes(bytes: &mut [u8], random: &mut Random) {
+    for _ in 0..random.within(1..=8) {
+        if let Some(byte) = bytes.get_mut(random.index(bytes.len())) {
+            *byte ^= random.byte();
+        }
+    }
+}
+
 /// The rate at which one packet of about the size of a control packet leaves every `tick`.
 fn rate_bps(tick: Duration) -> u64 {
     const BITS: u128 = 340 * 8;
@@ -117,8 +130,9 @@ pub struct World<'s> {
     sources: Vec<Source<'s>>,
     receiver: Receiver,
     random: Random,
-    kills: std::slice::Iter<'s, Duration>,
-    next_kill: Option<Duration>,
+    deaths: Peekable<std::slice::Iter<'s, (Duration, Death)>>,
+    /// A journal as it was some time ago, and for which manifest.
+    old_journal: Option<([u8; 32], Vec<u8>)>,
     outcome: Outcome,
 }
 
@@ -126,10 +140,9 @@ impl<'s> World<'s> {
     pub fn new(scenario: &'s Scenario) -> Self {
         let mut random = Random::new(!scenario.seed);
         let sources = scenario.sessions.iter().map(|session| Source::new(scenario, session, random.fork())).collect();
-        let mut kills = scenario.kills.iter();
-        let next_kill = kills.next().copied();
+        let deaths = scenario.deaths.iter().peekable();
         let receiver = Receiver::new(device(None), None).with_check_time(scenario.check_time);
-        Self { scenario, sources, receiver, random, kills, next_kill, outcome: Outcome::default() }
+        Self { scenario, sources, receiver, random, deaths, old_journal: None, outcome: Outcome::default() }
     }
 
     pub fn run(mut self) -> Outcome {
@@ -143,7 +156,7 @@ impl<'s> World<'s> {
                 self.scenario.calm,
                 self.receiver.session.stats()
             );
-            self.kill_when_due(now);
+            self.die_when_due(now);
             self.deliver(now);
             done = self.is_done();
         }
@@ -183,13 +196,76 @@ impl<'s> World<'s> {
         }
     }
 
-    fn kill_when_due(&mut self, now: Duration) {
-        while self.next_kill.is_some_and(|at| at <= now) {
+    fn die_when_due(&mut self, now: Duration) {
+        while let Some((_, death)) = self.deaths.next_if(|(at, _)| *at <= now) {
             self.outcome.take(self.receiver.session.stats());
             self.outcome.restarts += 1;
-            self.receiver.restart();
-            self.next_kill = self.kills.next().copied();
+            match death {
+                Death::Killed => self.kill(),
+                Death::PowerFailed => self.receiver.fail_power(&mut self.random),
+                _ => {
+                    self.harm_disk(*death);
+                    self.receiver.restart();
+                }
+            }
+            self.keep_a_journal();
+            if self.receiver.session.is_complete() {
+                self.assert_right_image();
+            }
         }
+    }
+
+    /// Of what the receiver had, only that is gone whose records had not been written yet.
+    fn kill(&mut self) {
+        let lacked = self.receiver.session.lacking_symbols();
+        let begun = self.receiver.session.manifest().map(|manifest| manifest.digest());
+        let unwritten = self.receiver.disk.as_ref().map_or(0, |disk| disk.unwritten_records());
+        self.receiver.restart();
+        assert_eq!(self.receiver.session.manifest().map(|manifest| manifest.digest()), begun);
+        let lacks = self.receiver.session.lacking_symbols();
+        assert!(lacks <= lacked + unwritten, "{lacks} symbols are lacking after a kill, {lacked} before");
+    }
+
+    /// To be put back later.
+    fn keep_a_journal(&mut self) {
+        if let Some(disk) = &self.receiver.disk {
+            self.old_journal = Some((disk.manifest().digest(), disk.journal.clone()));
+        }
+    }
+
+    /// Does to the disk what a dying device, or somebody with access to it, may do.
+    fn harm_disk(&mut self, death: Death) {
+        let Some(disk) = &mut self.receiver.disk else { return };
+        disk.sync();
+        let random = &mut self.random;
+        match death {
+            Death::Killed | Death::PowerFailed => unreachable!("the disk is as it is"),
+            Death::StaleJournal => match self.old_journal.take() {
+                Some((digest, journal)) if random.chance(800) || digest == disk.manifest().digest() => {
+                    disk.journal = journal;
+                }
+                _ => disk.journal.clear(),
+            },
+            Death::DamagedJournal => {
+                change_bytes(&mut disk.journal, random);
+                disk.journal.truncate(disk.journal.len() - random.index(disk.journal.len().min(30)));
+            }
+            Death::ForgedJournal => {
+                let blocks: Vec<_> = disk.manifest().manifest().partition.iter().collect();
+                for _ in 0..random.within(1..=40) {
+                    let range = blocks[random.index(blocks.len())];
+                    let (rows, symbol_size) = (disk.staging.rows(&range), range.shape.symbol_size());
+                    let row = random.index(rows.len() / symbol_size);
+                    let esi = if random.chance(500) { row } else { random.index(1 << 24) };
+                    let id = SymbolId { sbn: range.sbn, esi: u32::try_from(esi).unwrap() };
+                    let symbol = &rows[row * symbol_size..][..symbol_size];
+                    let record = journal::symbol_record(id, u32::try_from(row).unwrap(), symbol, symbol_size);
+                    disk.journal.extend_from_slice(&record);
+                }
+            }
+            Death::DamagedStaging => change_bytes(disk.staging.bytes_mut(), random),
+        }
+        disk.sync();
     }
 
     /// Whatever is called complete is what the sender has, and is signed by whom the receiver trusts.
@@ -199,10 +275,10 @@ impl<'s> World<'s> {
         assert!(self.receiver.image() == sent.expect("a release that was sent").image, "the image is wrong");
     }
 
-    fn is_done(&self) -> bool {
+    fn is_done(&mut self) -> bool {
         let wanted = &self.scenario.releases[self.scenario.wanted].manifest;
         let current = self.receiver.session.manifest().is_some_and(|manifest| manifest.digest() == wanted.digest());
-        let done = current && self.receiver.session.is_complete() && self.next_kill.is_none();
+        let done = current && self.receiver.session.is_complete() && self.deaths.peek().is_none();
         if done {
             assert!(self.receiver.complete >= 1, "complete, and the driver was not told");
             self.assert_right_image();
