@@ -2,13 +2,14 @@
 //!
 //! Crashes that were found lie beside them, as `seeds/TARGET/crash-…`, and stay.
 
-use fleetcast_fuzz::{TARGETS, manifest};
+use fleetcast_fuzz::{TARGETS, journal, manifest};
 use fleetcast_protocol::announcement::Announcement;
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::keys::{signing_key_to_pem, verifying_key_to_pem};
 use fleetcast_protocol::sdp::SessionDescription;
+use fleetcast_protocol::session::receiver::journal::{RECORD_LEN, forgotten_record, session_record, symbol_record};
 use fleetcast_protocol::session::sender::SenderConfig;
-use fleetcast_protocol::session::{Profile, RepairShare};
+use fleetcast_protocol::session::{Profile, RepairShare, SymbolId};
 use fleetcast_protocol::simulation::{Release, Transmission, image, release_key, sender_config};
 use fleetcast_protocol::wire::{Packet, TOI_FDT};
 use std::path::Path;
@@ -33,6 +34,7 @@ fn seeds_of(target: &str) -> Vec<(String, Vec<u8>)> {
         "announcement" => announcements(),
         "fdt" => fdts(),
         "fec_decode" => blocks(),
+        "journal" => journals(),
         "keys" => keys(),
         "manifest" => manifests(),
         "object" => objects(),
@@ -128,11 +130,27 @@ fn manifests() -> Seeds {
     let seed = manifest::seed();
     let mut timed = seed.manifest().clone();
     (timed.not_before_unix_s, timed.expires_unix_s) = (Some(1_700_000_000), Some(1_900_000_000));
-    vec![
-        ("signed", seed.bytes().to_vec()),
-        ("content", seed.manifest().to_cbor()),
-        ("content-timed", timed.to_cbor()),
-    ]
+    vec![("signed", seed.bytes().to_vec()), ("content", seed.manifest().to_cbor()), ("content-timed", timed.to_cbor())]
+}
+
+/// The body of a journal, and of staging rows: see the target.
+fn journals() -> Seeds {
+    let id = |esi| SymbolId { sbn: 0, esi };
+    let symbol = [7; journal::SYMBOL_SIZE];
+    let records = [
+        session_record(7),
+        symbol_record(id(1), 1, &symbol, symbol.len()),
+        symbol_record(id(30), 9, &symbol, symbol.len()),
+        symbol_record(id(30), 8, &symbol, symbol.len()),
+    ];
+    let body = |records: &[[u8; RECORD_LEN]]| {
+        let len = u8::try_from(records.len()).expect("a few");
+        [&[len], records.as_flattened(), symbol.repeat(12).as_slice()].concat()
+    };
+    let forgotten = [records[1], forgotten_record(0), records[2]];
+    let mut torn = body(&records);
+    torn.truncate(30);
+    vec![("symbols", body(&records)), ("forgotten", body(&forgotten)), ("torn", torn)]
 }
 
 fn keys() -> Seeds {
@@ -205,10 +223,17 @@ fn sessions() -> Seeds {
         ("newer", in_time(&[&deliver(0, 70), &deliver(2, 60), &all(0), &all(2)])),
         ("no-code", in_time(&[&lossy(3), &lossy(3)])),
         ("forger", in_time(&[&deliver(0, 40), &deliver(4, 60), &deliver(5, 90), &all(0)])),
-        ("receiver-restart", in_time(&[&deliver(0, 90), &[13], &deliver(0, 60), &[14, 0, 9, 1], &all(1)])),
+        (
+            "receiver-restart",
+            in_time(&[&deliver(0, 90), &[13, 0], &deliver(0, 60), &[14, 0, 9, 1, 0, 70, 2, 5], &all(1)]),
+        ),
+        ("power-failure", in_time(&[&lossy(0), &[13, 1], &deliver(1, 60), &[13, 9], &deliver(0, 40)])),
         ("changed", in_time(&[&changed(0)])),
         ("pauses", in_time(&[&[deliver(0, 3), [11, 30]].concat().repeat(60)])),
         ("cut", in_time(&[&deliver(0, 50), &[7, 0, 60, 0, 30, 8, 12, 16, 160, 4, 6], &all(0)])),
-        ("fields", in_time(&[&deliver(0, 50), &[10, 0, 50, 4, 9, 10, 0, 51, 5, 255, 255, 255, 10, 0, 52, 2, 0, 0, 0, 9]])),
+        (
+            "fields",
+            in_time(&[&deliver(0, 50), &[10, 0, 50, 4, 9, 10, 0, 51, 5, 255, 255, 255, 10, 0, 52, 2, 0, 0, 0, 9]]),
+        ),
     ]
 }

@@ -1,8 +1,8 @@
 //! The announcement.
 
 use fleetcast_protocol::announcement::{
-    Announcement, MAX_ANNOUNCEMENT_LEN, MAX_BACKOFF_MS, MAX_GROUP_SIZE, MAX_REPAIR_SYMBOLS, MAX_REPAIR_URLS, MAX_RTT_MS,
-    MAX_URL_LEN, MAX_WINDOW_BLOCKS,
+    Announcement, MAX_ANNOUNCEMENT_LEN, MAX_BACKOFF_MS, MAX_GROUP_SIZE, MAX_REPAIR_SYMBOLS, MAX_REPAIR_URLS,
+    MAX_RTT_MS, MAX_URL_LEN, MAX_WINDOW_BLOCKS,
 };
 
 /// Reads an announcement; its fields are within their limits, and what was read is written and read again.

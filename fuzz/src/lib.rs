@@ -7,8 +7,9 @@
 pub mod announcement;
 pub mod fdt;
 pub mod fec_decode;
-pub mod keys;
 mod input;
+pub mod journal;
+pub mod keys;
 pub mod manifest;
 mod memory;
 pub mod object;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "announcement", run: announcement::run },
     Target { name: "fdt", run: fdt::run },
     Target { name: "fec_decode", run: fec_decode::run },
+    Target { name: "journal", run: journal::run },
     Target { name: "keys", run: keys::run },
     Target { name: "manifest", run: manifest::run },
     Target { name: "object", run: object::run },

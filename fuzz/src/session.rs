@@ -9,7 +9,9 @@ use crate::memory::Meter;
 use fleetcast_protocol::keys::signing_key_from_random;
 use fleetcast_protocol::session::sender::SenderConfig;
 use fleetcast_protocol::session::{Profile, RepairShare};
-use fleetcast_protocol::simulation::{Receiver, Release, Transmission, device, image, release_key, sender_config};
+use fleetcast_protocol::simulation::{
+    Random, Receiver, Release, Transmission, device, image, release_key, sender_config,
+};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -39,8 +41,7 @@ impl World {
         let old = Release::seal(image(3_000, 1), 64, 3, 1, &release_key());
         let new = Release::seal(image(2_500, 2), 32, 2, 2, &release_key());
         let forged = Release::seal(image(3_000, 3), 64, 3, 9, &signing_key_from_random(&[8; 32]));
-        let no_code =
-            SenderConfig { profile: Profile::NoCode, repair: RepairShare::NONE, ..sender_config(4, Some(2)) };
+        let no_code = SenderConfig { profile: Profile::NoCode, repair: RepairShare::NONE, ..sender_config(4, Some(2)) };
         let sessions = vec![
             packets(&old, &sender_config(1, Some(2))),
             packets(&old, &sender_config(2, Some(1))),
@@ -108,7 +109,7 @@ impl Run<'_> {
             9 => self.deliver_with_other_tail(session, input),
             10 => self.deliver_with_field(session, input),
             11 | 12 => self.pass_time(TICK * 20 * u32::from(input.u8())),
-            13 => self.receiver.restart(),
+            13 => self.restart(input),
             14 => self.damage_disk(input),
             _ => {
                 let packet = self.any_packet(session, input);
@@ -170,14 +171,29 @@ impl Run<'_> {
         self.deliver(&packet);
     }
 
-    /// The disk lost or changed something while the receiver was not running.
+    /// The receiver is killed, or its power fails.
+    fn restart(&mut self, input: &mut Input<'_>) {
+        match input.u8() {
+            0 => self.receiver.restart(),
+            seed => self.receiver.fail_power(&mut Random::new(u64::from(seed))),
+        }
+    }
+
+    /// Bytes of staging and of the journal are changed while the receiver is not running, and the journal is cut.
     fn damage_disk(&mut self, input: &mut Input<'_>) {
-        self.receiver.restart();
-        if let Some((_, staging)) = &mut self.receiver.disk {
-            let bytes = staging.bytes_mut();
+        if let Some(disk) = &mut self.receiver.disk {
+            let bytes = disk.staging.bytes_mut();
             let at = input.below(bytes.len());
             bytes[at] ^= input.u8();
+            let at = input.below(disk.journal.len());
+            if let Some(byte) = disk.journal.get_mut(at) {
+                *byte ^= input.u8();
+            }
+            let len = disk.journal.len() - usize::from(input.u8()).min(disk.journal.len());
+            disk.journal.truncate(len);
+            disk.sync();
         }
+        self.receiver.restart();
     }
 
     fn deliver(&mut self, packet: &[u8]) {
