@@ -37,10 +37,7 @@ fn honest(shape: BlockShape, input: &mut Input<'_>) {
             parked.push(Parked { row, esi });
         }
     }
-    for symbol in &parked {
-        let out = &mut block[symbol.row as usize * symbol_size..][..symbol_size];
-        CODEC.encode(shape, &source, &mut [RepairRow { esi: symbol.esi, out }]).expect("legal arguments");
-    }
+    encode_into(shape, &source, &parked, &mut block);
     let before = block.clone();
     match CODEC.decode(shape, &mut block, &received, &parked) {
         Ok(()) => assert!(block[..shape.len()] == source, "true symbols gave a wrong block"),
@@ -52,6 +49,16 @@ fn honest(shape: BlockShape, input: &mut Input<'_>) {
             }
         }
         Err(error) => panic!("legal arguments were refused: {error}"),
+    }
+}
+
+/// Puts the true symbols where they are said to lie.
+fn encode_into(shape: BlockShape, source: &[u8], parked: &[Parked], block: &mut [u8]) {
+    let mut symbols = vec![vec![0; shape.symbol_size()]; parked.len()];
+    let rows = parked.iter().zip(&mut symbols).map(|(symbol, out)| RepairRow { esi: symbol.esi, out });
+    CODEC.encode(shape, source, &mut rows.collect::<Vec<_>>()).expect("legal arguments");
+    for (symbol, bytes) in parked.iter().zip(&symbols) {
+        block[symbol.row as usize * shape.symbol_size()..][..bytes.len()].copy_from_slice(bytes);
     }
 }
 

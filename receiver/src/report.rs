@@ -40,13 +40,18 @@ impl Report {
 
     /// The membership is in place.
     pub fn joined(&self, channel: &Channel, interface: &Interface, joined: &Joined, awaited: &str) {
-        let receive = if joined.gro { "recvmmsg with UDP_GRO" } else { "recvmmsg, this kernel has no UDP_GRO" };
+        let receive = if joined.gro { "recvmmsg with UDP_GRO" } else { "recvmmsg" };
+        let lacks = match joined.lacks.as_slice() {
+            [] => String::new(),
+            lacks => format!(", this kernel has no {}", lacks.join(", ")),
+        };
         let fields = json!({
             "source": channel.source, "group": channel.group, "port": channel.port, "interface": interface.name,
             "ingest": "recvmmsg", "gro": joined.gro, "receive_buffer_bytes": joined.receive_buffer_bytes,
+            "lacks": joined.lacks,
         });
         let text = format!(
-            "joined {channel} on {} ({receive}, {} KiB of socket buffer); waiting for {awaited}",
+            "joined {channel} on {} ({receive}, {} KiB of socket buffer{lacks}); waiting for {awaited}",
             interface.name,
             joined.receive_buffer_bytes / 1024
         );

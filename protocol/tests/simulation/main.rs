@@ -35,7 +35,10 @@ fn every_run_ends_with_the_sender_s_image() {
         }
     }
     println!("{runs} runs: {seen:#?}");
-    seen.assert_that_everything_happened();
+    // A few runs, for a quick look or a slow machine, need not have everything.
+    if runs >= RUNS {
+        seen.assert_that_everything_happened();
+    }
 }
 
 fn number(variable: &str) -> Option<u64> {

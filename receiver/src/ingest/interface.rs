@@ -4,7 +4,7 @@ use super::SocketError;
 use rustix::net::netdevice::name_to_index;
 use std::ffi::{CStr, c_int};
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::ptr;
 
@@ -15,7 +15,8 @@ pub struct Interface {
     pub name: String,
     /// Index, which the kernel's requests use.
     pub index: u32,
-    has_ipv4: bool,
+    /// Its first IPv4 address, by which old requests name it.
+    pub ipv4: Option<Ipv4Addr>,
     has_ipv6: bool,
 }
 
@@ -35,15 +36,15 @@ impl Interface {
         if flags & (libc::IFF_MULTICAST | libc::IFF_LOOPBACK) == 0 {
             return Err(SocketError::NoMulticast(name.to_owned()));
         }
-        let has = |family| entries.iter().any(|entry| entry.family == Some(family));
-        let (has_ipv4, has_ipv6) = (has(libc::AF_INET), has(libc::AF_INET6));
-        Ok(Self { name: name.to_owned(), index, has_ipv4, has_ipv6 })
+        let ipv4 = entries.iter().find_map(|entry| entry.ipv4);
+        let has_ipv6 = entries.iter().any(|entry| entry.family == Some(libc::AF_INET6));
+        Ok(Self { name: name.to_owned(), index, ipv4, has_ipv6 })
     }
 
     /// Refuses an interface without an address of the group's family, from which it would report its membership.
     pub fn check_address(&self, group: IpAddr) -> Result<(), SocketError> {
         let (has, family) = match group {
-            IpAddr::V4(_) => (self.has_ipv4, "IPv4"),
+            IpAddr::V4(_) => (self.ipv4.is_some(), "IPv4"),
             IpAddr::V6(_) => (self.has_ipv6, "IPv6"),
         };
         if has { Ok(()) } else { Err(SocketError::NoAddress { name: self.name.clone(), family }) }
@@ -61,6 +62,7 @@ struct Entry {
     name: String,
     flags: c_int,
     family: Option<c_int>,
+    ipv4: Option<Ipv4Addr>,
 }
 
 fn entries() -> io::Result<Vec<Entry>> {
@@ -77,8 +79,13 @@ fn entries() -> io::Result<Vec<Entry>> {
         let name = unsafe { CStr::from_ptr(line.ifa_name) }.to_string_lossy().into_owned();
         // SAFETY: an address is a sockaddr with at least its family, or null.
         let family = unsafe { line.ifa_addr.as_ref() }.map(|address| c_int::from(address.sa_family));
+        let ipv4 = (family == Some(libc::AF_INET)).then(|| {
+            // SAFETY: an address of this family is a sockaddr_in; it lives as long as the list, and need not be aligned.
+            let address = unsafe { line.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+            Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr))
+        });
         // Flags are bits: the sign has no meaning.
-        entries.push(Entry { name, flags: c_int::from_ne_bytes(line.ifa_flags.to_ne_bytes()), family });
+        entries.push(Entry { name, flags: c_int::from_ne_bytes(line.ifa_flags.to_ne_bytes()), family, ipv4 });
         next = line.ifa_next;
     }
     // SAFETY: the list came from getifaddrs, is freed once, and not used again.
@@ -93,7 +100,7 @@ mod tests {
     #[test]
     fn knows_the_loopback() {
         let lo = Interface::by_name("lo").unwrap();
-        assert_eq!(lo.index, 1);
+        assert_eq!((lo.index, lo.ipv4), (1, Some(Ipv4Addr::LOCALHOST)));
         lo.check_address("239.1.1.1".parse().unwrap()).unwrap();
         let no_ipv6 = Interface { has_ipv6: false, ..lo };
         let error = no_ipv6.check_address("ff3e::8000:1".parse().unwrap()).unwrap_err().to_string();

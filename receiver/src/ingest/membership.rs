@@ -1,10 +1,11 @@
 //! Joining a channel: MCAST_JOIN_SOURCE_GROUP for (S,G), MCAST_JOIN_GROUP for any source (RFC 3678).
 
+use super::interface::Interface;
 use super::sockopt::{self, OptionValue};
 use fleetcast_protocol::channel::Channel;
 use libc::c_int;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 
 /// The same number for IPv4 and IPv6 on Linux (linux/in.h); libc names only some of the family.
@@ -60,8 +61,54 @@ unsafe impl OptionValue for GroupRequest {}
 // SAFETY: as for GroupRequest; its size is a multiple of its alignment, so there is no padding between the fields.
 unsafe impl OptionValue for GroupSourceRequest {}
 
-/// Joins `channel` on the interface with this index.
-pub fn join(fd: BorrowedFd<'_>, channel: &Channel, interface_index: u32) -> io::Result<()> {
+/// `struct ip_mreq` of ip(7): without the interface's index.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct OldRequest {
+    group: [u8; 4],
+    interface: [u8; 4],
+}
+
+/// `struct ip_mreq_source` of ip(7).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct OldSourceRequest {
+    group: [u8; 4],
+    interface: [u8; 4],
+    source: [u8; 4],
+}
+
+// SAFETY: bytes without padding.
+unsafe impl OptionValue for OldRequest {}
+// SAFETY: bytes without padding.
+unsafe impl OptionValue for OldSourceRequest {}
+
+/// How a channel was joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// By the requests of RFC 3678.
+    ByIndex,
+    /// By those before them, which know IPv4 only and name the interface by its address: user-mode emulators have no others.
+    ByAddress,
+}
+
+/// Joins `channel` on `interface`.
+pub fn join(fd: BorrowedFd<'_>, channel: &Channel, interface: &Interface) -> io::Result<Join> {
+    match (join_by_index(fd, channel, interface.index), channel.group, interface.ipv4) {
+        (Ok(()), ..) => Ok(Join::ByIndex),
+        (Err(error), IpAddr::V4(group), Some(address)) if is_unsupported(&error) => {
+            join_by_address(fd, group, channel.source, address).map(|()| Join::ByAddress)
+        }
+        (Err(error), ..) => Err(error),
+    }
+}
+
+/// Whether the kernel, or what stands between it and us, does not know the option.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+fn join_by_index(fd: BorrowedFd<'_>, channel: &Channel, interface_index: u32) -> io::Result<()> {
     let level = match channel.group {
         IpAddr::V4(_) => libc::IPPROTO_IP,
         IpAddr::V6(_) => libc::IPPROTO_IPV6,
@@ -78,5 +125,42 @@ pub fn join(fd: BorrowedFd<'_>, channel: &Channel, interface_index: u32) -> io::
             sockopt::set(fd, level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
         }
         None => sockopt::set(fd, level, MCAST_JOIN_GROUP, &group),
+    }
+}
+
+fn join_by_address(fd: BorrowedFd<'_>, group: Ipv4Addr, source: Option<IpAddr>, interface: Ipv4Addr) -> io::Result<()> {
+    let (group, interface) = (group.octets(), interface.octets());
+    match source {
+        Some(IpAddr::V4(source)) => {
+            let request = OldSourceRequest { group, interface, source: source.octets() };
+            sockopt::set(fd, libc::IPPROTO_IP, libc::IP_ADD_SOURCE_MEMBERSHIP, &request)
+        }
+        Some(IpAddr::V6(_)) => Err(io::ErrorKind::InvalidInput.into()),
+        None => sockopt::set(fd, libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP, &OldRequest { group, interface }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd as _;
+    use std::time::Duration;
+
+    /// What an emulator makes of our requests is the same membership: the group's own packets arrive, from the source only.
+    #[test]
+    fn the_old_requests_join_the_same_channel() {
+        let group = Ipv4Addr::new(232, 9, 9, 9);
+        for (source, arrives) in [(Ipv4Addr::LOCALHOST, true), (Ipv4Addr::new(127, 0, 0, 9), false)] {
+            let receiver = UdpSocket::bind((group, 0)).unwrap();
+            let patience = Duration::from_millis(if arrives { 5_000 } else { 100 });
+            receiver.set_read_timeout(Some(patience)).unwrap();
+            let port = receiver.local_addr().unwrap().port();
+            join_by_address(receiver.as_fd(), group, Some(source.into()), Ipv4Addr::LOCALHOST).unwrap();
+            let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            socket2::SockRef::from(&sender).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+            sender.send_to(b"packet", (group, port)).unwrap();
+            assert_eq!(receiver.recv(&mut [0; 16]).is_ok(), arrives, "{source}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The receiving socket: bound to the group, joined on one interface, with room for bursts.
 
 use super::interface::Interface;
-use super::membership;
+use super::membership::{self, Join, is_unsupported};
 use super::sockopt;
 use fleetcast_protocol::channel::Channel;
 use libc::c_int;
@@ -75,6 +75,8 @@ pub struct Joined {
     pub gro: bool,
     /// Bytes that the kernel queues, packet overhead included.
     pub receive_buffer_bytes: usize,
+    /// What the kernel, or an emulator in front of it, does not know, and was done in another way or without.
+    pub lacks: Vec<&'static str>,
 }
 
 /// Opens a socket that receives `channel` on `interface`.
@@ -84,11 +86,13 @@ pub fn open(channel: &Channel, interface: &Interface) -> Result<Joined, SocketEr
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     // Several receivers on one host may share a group; the state folder's lock keeps them apart where it matters.
     socket.set_reuse_address(true)?;
+    let mut lacks = Vec::new();
+    // Without it the membership still filters what comes to its group on its interface.
     if channel.group.is_ipv4() {
-        socket.set_multicast_all_v4(false)?;
+        note_lack(socket.set_multicast_all_v4(false), "IP_MULTICAST_ALL", &mut lacks)?;
     } else {
         socket.set_only_v6(true)?;
-        socket.set_multicast_all_v6(false)?;
+        note_lack(socket.set_multicast_all_v6(false), "IPV6_MULTICAST_ALL", &mut lacks)?;
     }
     enlarge_receive_buffer(&socket)?;
     // Both are a convenience of newer kernels: without them datagrams come one by one, and drops are not counted.
@@ -100,14 +104,25 @@ pub fn open(channel: &Channel, interface: &Interface) -> Result<Joined, SocketEr
     };
     let bind_error = |source| SocketError::Bind { group: channel.group, port: channel.port, source };
     socket.bind(&address.into()).map_err(bind_error)?;
-    membership::join(socket.as_fd(), channel, interface.index).map_err(|source| SocketError::Join {
+    let join = membership::join(socket.as_fd(), channel, interface).map_err(|source| SocketError::Join {
         channel: channel.to_string(),
         interface: interface.name.clone(),
         source,
     })?;
+    lacks.extend((join == Join::ByAddress).then_some("MCAST_JOIN_SOURCE_GROUP"));
+    lacks.extend((!gro).then_some("UDP_GRO"));
     socket.set_nonblocking(true)?;
     let receive_buffer_bytes = socket.recv_buffer_size()?;
-    Ok(Joined { socket: socket.into(), gro, receive_buffer_bytes })
+    Ok(Joined { socket: socket.into(), gro, receive_buffer_bytes, lacks })
+}
+
+/// An option that is not known here is noted, and nothing more.
+fn note_lack(result: io::Result<()>, option: &'static str, lacks: &mut Vec<&'static str>) -> io::Result<()> {
+    match result {
+        Err(error) if is_unsupported(&error) => lacks.push(option),
+        result => result?,
+    }
+    Ok(())
 }
 
 /// Asks for the buffer beyond rmem_max where the process may, else for as much as it gets.
