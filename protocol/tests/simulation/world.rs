@@ -27,6 +27,7 @@ pub struct Outcome {
     restored_blocks: u64,
     restored_symbols: u64,
     corrupt_blocks: u64,
+    forged_symbols: u64,
     singular_decodes: u64,
     restarts: u64,
     replaced: u64,
@@ -57,6 +58,7 @@ impl Outcome {
         self.decoded_blocks += u64::from(stats.decoded_blocks);
         self.restored_blocks += u64::from(stats.restored_blocks);
         self.restored_symbols += stats.restored_symbols;
+        self.forged_symbols += stats.forged_symbols;
         self.corrupt_blocks += u64::from(stats.corrupt_blocks);
         self.singular_decodes += u64::from(stats.singular_decodes);
     }
@@ -65,7 +67,7 @@ impl Outcome {
         self.fields_mut().into_iter().map(|(name, count)| (name, *count)).collect()
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 14] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 15] {
         [
             ("packets", &mut self.packets),
             ("symbols", &mut self.symbols),
@@ -77,6 +79,7 @@ impl Outcome {
             ("decoded blocks", &mut self.decoded_blocks),
             ("restored blocks", &mut self.restored_blocks),
             ("restored symbols", &mut self.restored_symbols),
+            ("forged symbols", &mut self.forged_symbols),
             ("corrupt blocks", &mut self.corrupt_blocks),
             ("singular decodes", &mut self.singular_decodes),
             ("restarts", &mut self.restarts),

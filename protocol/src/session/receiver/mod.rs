@@ -265,7 +265,10 @@ impl ReceiverSession {
         let block = upgrade.blocks.get_mut(usize::from(id.sbn))?;
         if block.waits_in_vain(id.esi) {
             block.forget();
+            // A symbol kept now would be noted before this, and be forgotten with the others when the receiver is killed.
             self.actions.push_back(Action::Forgotten { sbn: id.sbn });
+            self.stats.surplus += 1;
+            return None;
         }
         let Some(placement) = block.place(id.esi) else {
             self.stats.surplus += 1;
