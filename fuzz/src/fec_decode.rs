@@ -80,6 +80,9 @@ fn forged(shape: BlockShape, input: &mut Input<'_>) {
     let bytes = input.bytes(len);
     block[..bytes.len()].copy_from_slice(bytes);
     let before = block.clone();
+    if let Ok(suspects) = CODEC.suspects(shape, &block, &received, &parked) {
+        assert!(suspects.iter().all(|row| received.contains(*row) || parked.iter().any(|symbol| symbol.row == *row)));
+    }
     if let Err(DecodeError::Argument(_)) = CODEC.decode(shape, &mut block, &received, &parked) {
         assert!(block == before, "a refused block was touched");
     }

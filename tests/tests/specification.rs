@@ -6,7 +6,10 @@ use std::path::Path;
 
 /// What stands in backticks and has the form `file.rs::function`.
 fn references(text: &str) -> BTreeSet<(&str, &str)> {
-    text.split('`').skip(1).step_by(2).filter_map(|code| code.split_once(".rs::").map(|_| code.rsplit_once("::")))
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.split_once(".rs::").map(|_| code.rsplit_once("::")))
         .flatten()
         .collect()
 }
