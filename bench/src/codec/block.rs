@@ -14,6 +14,9 @@ use raptorq::{
 /// Symbols received beyond K: enough that no set was ever seen to fail.
 const SPARE_SYMBOLS: u32 = 2;
 
+/// Missing symbols up to which any kernel decodes by one product instead of a plan.
+const MOST_AS_PRODUCT: u32 = 44;
+
 /// A source block and what either contender caches for it.
 pub struct Block {
     shape: BlockShape,
@@ -106,8 +109,9 @@ impl Block {
             ensure!(buffer.starts_with(&self.source), "a block of K = {} was decoded wrong", self.shape.k());
             ensure!(decoded == self.source, "the crate decoded a block of K = {} wrong", self.shape.k());
         }
-        // No way of ours needs fewer operations on rows than one for each missing symbol, or those of a plan.
-        let bound = self.bounds.of(self.additions.min(f64::from(percent_of(self.shape.k(), loss))));
+        // Few missing symbols are a product whose sums stay in registers: only reading the block bounds that.
+        let is_product = percent_of(self.shape.k(), loss) <= MOST_AS_PRODUCT;
+        let bound = self.bounds.of(if is_product { 1.0 } else { self.additions });
         Ok(CodecRow { op: "decode", loss: Some(loss), ..self.row(&times, bound, (ours_heap, crate_heap)) })
     }
 
