@@ -32,6 +32,7 @@ fn main() -> io::Result<()> {
 fn seeds_of(target: &str) -> Vec<(String, Vec<u8>)> {
     let seeds = match target {
         "announcement" => announcements(),
+        "coded_object" => coded_objects(),
         "fdt" => fdts(),
         "fec_decode" => blocks(),
         "journal" => journals(),
@@ -189,6 +190,16 @@ fn objects() -> Seeds {
     let whole = [1, 0, 25, 0, 0, 10, 0, 3, 2, 0, 0, 10, 0, 1, 10, 0, 2, 5, 1].to_vec();
     let two = [whole.clone(), vec![2, 0, 25, 0, 0, 10, 0, 2, 2, 0, 0, 10, 1, 0, 10, 0, 1, 5, 0]].concat();
     vec![("whole", whole), ("two", two)]
+}
+
+/// Operations of the target `coded_object`: see there. Version, length, T, Z, N, then symbols: SBN, ESI, which length, byte.
+fn coded_objects() -> Seeds {
+    let symbol = |esi: u8| [0, 0, 0, 0, esi, 0, 1, 7];
+    let one =
+        [[1, 0, 100, 0, 0, 20, 1, 0, 4].as_slice(), (0..5).flat_map(symbol).collect::<Vec<u8>>().as_slice()].concat();
+    let repair =
+        [[1, 0, 100, 0, 0, 20, 1, 0, 6].as_slice(), (3..10).flat_map(symbol).collect::<Vec<u8>>().as_slice()].concat();
+    vec![("source", one), ("repair", repair)]
 }
 
 /// Blocks of the target `fec_decode`: K − 1, T / 8 − 1, honest or forged, then the symbols.

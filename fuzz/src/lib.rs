@@ -5,6 +5,7 @@
 //! libFuzzer; the test `corpus` of the main workspace replays `seeds/`, which has real inputs and every crash ever found.
 
 pub mod announcement;
+pub mod coded_object;
 pub mod fdt;
 pub mod fec_decode;
 mod input;
@@ -29,6 +30,7 @@ pub struct Target {
 /// All targets, by name.
 pub const TARGETS: &[Target] = &[
     Target { name: "announcement", run: announcement::run },
+    Target { name: "coded_object", run: coded_object::run },
     Target { name: "fdt", run: fdt::run },
     Target { name: "fec_decode", run: fec_decode::run },
     Target { name: "journal", run: journal::run },

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn binaries(folder: &Path) -> Binaries {
     let receiver = std::env::var("FLEETCAST_AARCH64_RECV").expect("FLEETCAST_AARCH64_RECV names the receiver");
     let emulated = folder.join("emulated-recv");
-    let script = format!("#!/bin/sh\nexec qemu-aarch64-static -L /usr/aarch64-linux-gnu '{receiver}' \"$@\"\n");
+    let script = format!("#!/bin/sh\nexec qemu-aarch64-static '{receiver}' \"$@\"\n");
     fs::write(&emulated, script).unwrap();
     fs::set_permissions(&emulated, fs::Permissions::from_mode(0o755)).unwrap();
     Binaries { recv: emulated, ..Binaries::beside_this_program().unwrap() }

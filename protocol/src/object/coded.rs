@@ -12,6 +12,8 @@ use crate::wire::{PayloadId, RaptorQOti};
 const MAX_ASSEMBLIES: usize = 4;
 /// Most symbols of a block: what a forged packet can make us decode stays in the milliseconds.
 const MAX_BLOCK_SYMBOLS: u64 = 1024;
+/// Most symbols of an object: each takes some 100 bytes beside its own, which tiny ones would multiply.
+const MAX_SYMBOLS: u64 = 4096;
 /// Symbols of a block beyond K after which it starts over: a genuine set of K + 8 is never singular.
 const SPARE_SYMBOLS: usize = 8;
 
@@ -24,8 +26,8 @@ const SPARE_SYMBOLS: usize = 8;
 /// **Forgeries.** As with [`ObjectAssembler`](super::ObjectAssembler): a forged OTI or version displaces nothing, a
 /// forged symbol spoils the object, [`reject`](Self::reject) forgets a spoiled one.
 ///
-/// **Memory.** At most 4 objects, each `max_len` bytes and 9 symbols more a block, none before a valid symbol came. A
-/// block has at most 1,024 symbols.
+/// **Memory.** At most 4 objects, each `max_len` bytes and 9 symbols more a block, and some 100 bytes a symbol, none before
+/// a valid symbol came. A block has at most 1,024 symbols, and an object 4,096.
 #[derive(Debug)]
 pub struct CodedAssembler {
     max_len: u64,
@@ -75,6 +77,9 @@ impl Geometry {
         let (symbols, blocks) = (oti.total_symbols(), u64::from(oti.blocks));
         let fits = (1..=max_len).contains(&oti.transfer_length) && oti.sub_blocks == 1 && oti.symbol_size > 0;
         if !fits || blocks == 0 || blocks > symbols || symbols.div_ceil(blocks) > MAX_BLOCK_SYMBOLS {
+            return None;
+        }
+        if symbols > MAX_SYMBOLS {
             return None;
         }
         let padded_size = oti.symbol_size.checked_next_multiple_of(SYMBOL_ALIGNMENT)?;
@@ -286,6 +291,8 @@ mod tests {
         let mut assembler = CodedAssembler::new(u64::MAX);
         assert_eq!(assembler.push(None, &oti(1025, 1, 1), zero, &[0]), None);
         assert_eq!(assembler.recent.len(), 0, "a block of 1,025 symbols took memory");
+        assert_eq!(assembler.push(None, &oti(4097, 1, 5), zero, &[0]), None);
+        assert_eq!(assembler.recent.len(), 0, "an object of 4,097 symbols took memory");
         assert!(assembler.push(None, &oti(1024, 1, 1), zero, &[0]).is_none() && assembler.recent.len() == 1);
     }
 
