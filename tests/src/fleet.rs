@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::binaries::Binaries;
 use crate::command::run;
 use crate::lab::{INTERFACE, Lab, LabConfig, SENDER_V4, SENDER_V6};
+use crate::mount::Mount;
 use crate::process::Process;
 use crate::release::{HARDWARE, KeyPair, PRODUCT, Release};
 use crate::scratch::Scratch;
@@ -183,6 +184,13 @@ impl Invocation {
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.command.args(args);
+        self
+    }
+
+    /// Runs it where `mount` is.
+    #[must_use]
+    pub fn inside(mut self, mount: &Mount) -> Self {
+        self.command = mount.command(&self.command);
         self
     }
 

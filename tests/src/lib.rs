@@ -22,6 +22,7 @@ pub mod link;
 pub mod lock;
 pub mod loss;
 pub mod loss_program;
+pub mod mount;
 pub mod namespace;
 pub mod process;
 pub mod release;

@@ -9,6 +9,7 @@
 
 mod action;
 mod block;
+mod budget;
 mod check;
 mod delivery;
 pub mod journal;
@@ -33,6 +34,7 @@ use crate::partition::{BlockRange, Partition};
 use crate::policy::Device;
 use crate::wire::{FecId, Packet, TOI_ANNOUNCEMENT, TOI_FDT, TOI_IMAGE, TOI_MANIFEST};
 use block::Block;
+use budget::Budget;
 use listener::Listener;
 use loss::LossMeter;
 use sha2::{Digest, Sha256};
@@ -43,7 +45,13 @@ use unsigned::FdtTables;
 
 /// A block that has K symbols and gets no more for this long is tried as it is.
 pub const QUIET: Duration = Duration::from_millis(200);
-/// Refused manifests that are remembered, so that a repeated one is reported once.
+/// Most refused manifests that are reported in a period: whoever floods a receiver with them shall not fill its log.
+const REPORTS_PER_PERIOD: u32 = 16;
+/// The period.
+const REPORT_PERIOD: Duration = Duration::from_secs(60);
+/// Signatures that are checked while an upgrade is under way: each takes as long as many symbols do.
+const CHECKS_PER_SECOND: u32 = 100;
+/// Reported manifests that are remembered, so that a repeated one is reported once.
 const REPORTED_REFUSALS: usize = 8;
 
 /// An upgrade that is being received.
@@ -78,8 +86,11 @@ pub struct ReceiverSession {
     actions: VecDeque<Action>,
     stats: Stats,
     last_progress_at: Duration,
-    /// SHA-256 of the manifests whose refusal was reported, newest first.
+    /// Digests of the manifests that were reported as refused or installed, newest first.
     reported: VecDeque<[u8; 32]>,
+    reports: Budget,
+    /// Signatures to be checked beside an upgrade.
+    checks: Budget,
 }
 
 impl ReceiverSession {
@@ -104,6 +115,8 @@ impl ReceiverSession {
             stats: Stats::default(),
             last_progress_at: Duration::ZERO,
             reported: VecDeque::with_capacity(REPORTED_REFUSALS),
+            reports: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD),
+            checks: Budget::new(CHECKS_PER_SECOND, Duration::from_secs(1)),
         }
     }
 
@@ -179,15 +192,19 @@ impl ReceiverSession {
     }
 
     /// Counts a manifest or FDT that was refused, and reports it unless it is among the last ones reported.
-    fn refuse(&mut self, bytes: &[u8], reason: Refused) {
+    fn refuse(&mut self, now: Duration, bytes: &[u8], reason: Refused) {
         self.stats.refused += 1;
         let digest: [u8; 32] = Sha256::digest(bytes).into();
-        if self.reported.contains(&digest) {
+        if self.reported.contains(&digest) || !self.reports.spend(now) {
             return;
         }
+        self.remember_reported(digest);
+        self.actions.push_back(Action::Refused { reason });
+    }
+
+    fn remember_reported(&mut self, digest: [u8; 32]) {
         self.reported.truncate(REPORTED_REFUSALS - 1);
         self.reported.push_front(digest);
-        self.actions.push_back(Action::Refused { reason });
     }
 
     /// Receives this from now on, in place of what was received before.

@@ -16,16 +16,25 @@ impl ReceiverSession {
         self.stats.control += 1;
         let Some(bytes) = self.listener.assemble(packet) else { return };
         let Mode::Signed { trust, device } = &self.mode else { return };
+        if let Some(current) = &mut self.upgrade {
+            if current.delivery.signed().is_some_and(|signed| signed.bytes() == bytes) {
+                // The same upgrade, under a new TSI when the sender was restarted: no signature to check again.
+                current.heard = true;
+                return self.bind(packet.header.tsi);
+            }
+            if !self.checks.spend(now) {
+                return self.listener.reject(packet.header.tsi);
+            }
+        }
         let manifest = match SignedManifest::verify(&bytes, trust) {
             Ok(manifest) => manifest,
             Err(error) => {
                 self.listener.reject(packet.header.tsi);
-                return self.refuse(&bytes, Refused::Manifest(error));
+                return self.refuse(now, &bytes, Refused::Manifest(error));
             }
         };
         if let Some(current) = &mut self.upgrade {
             if manifest.digest() == current.delivery.digest() {
-                // The same upgrade, under a new TSI when the sender was restarted.
                 current.heard = true;
                 return self.bind(packet.header.tsi);
             }
@@ -37,9 +46,12 @@ impl ReceiverSession {
             }
         }
         match device.accept(&manifest) {
-            Err(refusal) => self.refuse(&bytes, Refused::Policy(refusal)),
+            Err(refusal) => self.refuse(now, &bytes, Refused::Policy(refusal)),
             Ok(Acceptance::Resume { .. }) => {
-                self.actions.push_back(Action::AlreadyInstalled { manifest: Arc::new(manifest) });
+                if !self.reported.contains(&manifest.digest()) {
+                    self.remember_reported(manifest.digest());
+                    self.actions.push_back(Action::AlreadyInstalled { manifest: Arc::new(manifest) });
+                }
             }
             Ok(acceptance @ Acceptance::New { .. }) => {
                 self.accept(now, manifest, acceptance, true);

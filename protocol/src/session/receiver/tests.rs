@@ -11,6 +11,7 @@ use crate::session::{Profile, RepairShare};
 use fleetcast_fec::{Codec, DecodeArgumentError, RepairRow};
 use proptest::prelude::*;
 
+mod flood;
 mod resume;
 
 const TICK: Duration = Duration::from_micros(100);

@@ -45,7 +45,7 @@ impl ReceiverSession {
                 if let Mode::Unsigned(tables) = &mut self.mode {
                     tables.reject(tsi);
                 }
-                self.refuse(&xml, reason);
+                self.refuse(now, &xml, reason);
             }
         }
     }
