@@ -403,7 +403,7 @@ fn without_repair_symbols_a_forged_symbol_costs_its_block_a_pass() {
     let image = image(30_000, 6);
     let no_code = SenderConfig { profile: Profile::NoCode, repair: RepairShare::NONE, ..config(9, 2) };
     let receiver = receive_forged(&no_code, &image, 7, 1);
-    assert_eq!((receiver.complete, receiver.image() == image), (1, true));
+    assert_eq!((receiver.complete, receiver.image() == image), (1, true), "{:?} {}", receiver.session.stats(), receiver.session.lacking_symbols());
     assert_eq!(receiver.session.stats().corrupt_blocks, 1);
 }
 
