@@ -330,6 +330,8 @@ fn a_flood_of_sessions_does_not_displace_the_one_that_sends() {
         scope.spawn(|| {
             for tsi in 0x7000_0000.. {
                 injector.send(&manifest_of(tsi));
+                // Thousands a second. As fast as it can be, it would fill the socket's buffer of a receiver on the same cores.
+                thread::sleep(Duration::from_micros(200));
                 if over.load(Ordering::Relaxed) {
                     return;
                 }

@@ -76,6 +76,9 @@ impl Disk {
     /// When that would damage staging, see [`Staging`].
     pub fn store(&mut self, now: Duration, store: &Store<'_>) {
         let symbol_size = usize::from(self.manifest.manifest().partition.symbol_size());
+        if store.starts_over {
+            self.forgotten(now, store.id.sbn);
+        }
         if let Some(Relocation { id, row, from, to }) = store.relocate {
             let symbol = self.staging.relocate(from, to);
             self.note(now, &symbol_record(id, row, &symbol, symbol_size));

@@ -182,6 +182,9 @@ impl<'o> Run<'o> {
         let mut symbols = Vec::new();
         for datagram in batch.datagrams() {
             if let Some(store) = self.session.on_packet(now, datagram) {
+                if store.starts_over {
+                    self.note(|journal| journal.forget(store.id.sbn));
+                }
                 if let Some(relocation) = store.relocate {
                     self.store(&mut symbols)?;
                     self.relocate(relocation)?;

@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// What the receiver must do in staging with a symbol, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Store<'p> {
+    /// All that was held of its block is worthless, as [`Action::Forgotten`] says: note that before the symbol.
+    pub starts_over: bool,
     /// First make room for it.
     pub relocate: Option<Relocation>,
     /// Which symbol it is.

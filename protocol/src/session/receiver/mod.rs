@@ -280,12 +280,9 @@ impl ReceiverSession {
         };
         upgrade.loss.on_symbol(id);
         let block = upgrade.blocks.get_mut(usize::from(id.sbn))?;
-        if block.waits_in_vain(id.esi) {
+        let starts_over = block.waits_in_vain(id.esi);
+        if starts_over {
             block.forget();
-            // A symbol kept now would be noted before this, and be forgotten with the others when the receiver is killed.
-            self.actions.push_back(Action::Forgotten { sbn: id.sbn });
-            self.stats.surplus += 1;
-            return None;
         }
         let Some(placement) = block.place(id.esi) else {
             self.stats.surplus += 1;
@@ -296,6 +293,7 @@ impl ReceiverSession {
         block.last_symbol_at = now;
         let offset_of = |row| upgrade.layout.row_offset(&range, row);
         let store = Store {
+            starts_over,
             relocate: placement.relocate.map(|tenant| Relocation {
                 id: SymbolId { sbn: id.sbn, esi: tenant.esi },
                 row: tenant.to,

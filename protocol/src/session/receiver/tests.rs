@@ -198,6 +198,9 @@ impl Receiver {
         self.now += TICK;
         if let Some(store) = self.session.on_packet(self.now, packet) {
             let symbol_size = usize::from(self.session.manifest().unwrap().manifest().partition.symbol_size());
+            if store.starts_over {
+                self.note(&journal::forgotten_record(store.id.sbn));
+            }
             if let Some(Relocation { id, row, from, to }) = store.relocate {
                 let tenant = self.medium.staging[from as usize..][..symbol_size].to_vec();
                 self.note(&journal::symbol_record(id, row, &tenant, symbol_size));
@@ -403,7 +406,13 @@ fn without_repair_symbols_a_forged_symbol_costs_its_block_a_pass() {
     let image = image(30_000, 6);
     let no_code = SenderConfig { profile: Profile::NoCode, repair: RepairShare::NONE, ..config(9, 2) };
     let receiver = receive_forged(&no_code, &image, 7, 1);
-    assert_eq!((receiver.complete, receiver.image() == image), (1, true), "{:?} {}", receiver.session.stats(), receiver.session.lacking_symbols());
+    assert_eq!(
+        (receiver.complete, receiver.image() == image),
+        (1, true),
+        "{:?} {}",
+        receiver.session.stats(),
+        receiver.session.lacking_symbols()
+    );
     assert_eq!(receiver.session.stats().corrupt_blocks, 1);
 }
 
