@@ -176,7 +176,8 @@ impl Attributes {
                 return Err(FdtError::AttributeTooLong { attribute: name, len: attribute.value.len() });
             }
             let value = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|e| malformed(position, e))?;
-            if value.chars().any(char::is_control) {
+            // The last two are no characters of XML 1.0.
+            if value.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
                 return Err(bad_value(name, &value));
             }
             *slot = Some(value.trim_matches(' ').to_owned());
