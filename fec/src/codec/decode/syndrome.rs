@@ -24,6 +24,10 @@ use std::ops::Range;
 /// one more, one in 65,536 two.
 const SPARE: usize = 2;
 
+/// Source rows that a product takes at a time: the block is read once from front to back, and the two registers' width of
+/// these rows that the product is at stays in a first-level cache.
+const ROWS_AT_A_TIME: usize = 32;
+
 impl Task<'_> {
     /// The symbols that make up `parked`.
     fn repair_rows<'a>(&self, plan: &Plan, parked: impl IntoIterator<Item = &'a Parked>) -> SymbolRows {
@@ -74,17 +78,16 @@ pub(super) fn by_matrix(
     }
 
     let count = chosen.len();
-    let factors = Factors::new(&matrix, count, stride);
     let solution = Solution { task, chosen, inverse: inverse.into_columns() };
-    let width = solution.width();
-    let buffer = scratch.get(2 * count * width);
-    for strip in strips(task.shape.symbol_size(), width) {
-        let (syndromes, solved) = solution.buffers(buffer, strip.len());
-        solution.load_repair(block, &strip, syndromes);
-        let source = Rows::new(&block[..task.shape.len()], task.shape.symbol_size(), strip.clone());
-        task.kernels.multiply(syndromes, &factors, &source);
-        solution.solve(block, &strip, syndromes, solved);
+    let symbol_size = task.shape.symbol_size();
+    let (whole, buffer) = (0..symbol_size, scratch.get(2 * count * symbol_size));
+    let (syndromes, solved) = solution.buffers(buffer, symbol_size);
+    solution.load_repair(block, &whole, syndromes);
+    let source = block[..task.shape.len()].chunks(ROWS_AT_A_TIME * symbol_size);
+    for (rows, factors) in source.zip(matrix.chunks(ROWS_AT_A_TIME * stride)) {
+        task.kernels.multiply(syndromes, &Factors::new(factors, count, stride), &Rows::packed(rows, symbol_size));
     }
+    solution.solve(block, &whole, syndromes, solved);
     Ok(())
 }
 
@@ -181,11 +184,6 @@ struct Solution<'a> {
 }
 
 impl Solution<'_> {
-    /// Bytes of a strip when there is no slab: two registers, as the product takes them.
-    fn width(&self) -> usize {
-        (2 * self.task.kernels.register_len()).max(128).min(self.task.shape.symbol_size())
-    }
-
     /// Rows for syndromes, and for solved symbols.
     fn buffers<'b>(&self, buffer: &'b mut [u8], width: usize) -> (&'b mut [u8], &'b mut [u8]) {
         let len = self.chosen.len() * width;
