@@ -1,277 +1,34 @@
-//! Both sessions against each other over a simulated network, with a model of staging and real decoding.
+//! The receiver session driven by packets of real sender sessions.
 
 #![allow(clippy::cast_possible_truncation)]
 
-use super::journal::Journal;
 use super::*;
 use crate::keys::{SigningKey, signing_key_from_random};
-use crate::manifest::{ImageHashes, Manifest, UnverifiedManifest};
-use crate::session::sender::{Outgoing, Poll, SenderConfig, SenderSession};
+use crate::manifest::UnverifiedManifest;
+use crate::session::sender::SenderConfig;
 use crate::session::{Profile, RepairShare};
-use fleetcast_fec::{Codec, DecodeArgumentError, RepairRow};
+use crate::simulation::{Random, Release, Transmission, device, image, release_key, sender_config};
+use driver::Receiver;
 use proptest::prelude::*;
 
+mod driver;
 mod flood;
 mod resume;
 
 const TICK: Duration = Duration::from_micros(100);
 
-/// Small deterministic random numbers (splitmix64), so that every run can be replayed from its seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn chance(&mut self, permille: u64) -> bool {
-        self.next() % 1000 < permille
-    }
-}
-
-fn release_key() -> SigningKey {
-    signing_key_from_random(&[7; 32])
-}
-
-fn image(len: usize, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
-    (0..len).map(|_| random.next() as u8).collect()
-}
-
 fn seal(image: &[u8], symbol_size: u16, blocks: u16, sequence: u64, key: &SigningKey) -> UnverifiedManifest {
-    let partition = Partition::new(image.len() as u64, symbol_size, blocks).unwrap();
-    let hashes = ImageHashes::compute(&partition, image).unwrap();
-    let manifest = Manifest {
-        name: "image".into(),
-        product: "router".into(),
-        hardware: vec!["rev-a".into(), "rev-b".into()],
-        version: format!("1.{sequence}"),
-        sequence,
-        image_sha256: hashes.image_sha256,
-        partition,
-        block_sha256: hashes.block_sha256,
-        not_before_unix_s: None,
-        expires_unix_s: None,
-    };
-    let signed = SignedManifest::sign(&manifest, key).unwrap();
-    SignedManifest::parse_unverified(signed.bytes()).unwrap()
+    Release::seal(image.to_vec(), symbol_size, blocks, sequence, key).manifest
 }
 
 fn config(tsi: u32, passes: u32) -> SenderConfig {
-    SenderConfig {
-        profile: Profile::Fleetcast,
-        tsi,
-        passes: Some(passes),
-        window_blocks: 3,
-        repair: RepairShare::from_permyriad(2000),
-        rate_bps: 100_000_000,
-        start_unix_s: 1_800_000_000,
-    }
+    SenderConfig { rate_bps: 100_000_000, ..sender_config(tsi, Some(passes)) }
 }
 
-/// All packets of a session, as bytes, made as the sender's workers make them.
+/// All packets of a session.
 fn packets(config: &SenderConfig, manifest: &UnverifiedManifest, image: &[u8]) -> Vec<Vec<u8>> {
-    let mut session = SenderSession::new(config, manifest).unwrap();
-    let (writer, partition, codec) = (session.writer(), manifest.manifest().partition, Codec::new());
-    let mut now = Duration::ZERO;
-    let mut sent = Vec::new();
-    loop {
-        let packet = match session.poll(now).unwrap() {
-            Poll::Packet(Outgoing::Control(bytes)) => bytes,
-            Poll::Packet(Outgoing::Symbol { id, close_object }) => {
-                let range = partition.block(id.sbn).unwrap();
-                let block = &image[range.offset as usize..][..range.len];
-                let mut packet = vec![0; writer.packet_len(id)];
-                if id.esi < range.shape.k() {
-                    writer.write_source(id, close_object, block, &mut packet).unwrap();
-                } else {
-                    let out = writer.write_head(id, close_object, &mut packet).unwrap();
-                    codec.encode(range.shape, block, &mut [RepairRow { esi: id.esi, out }]).unwrap();
-                }
-                packet
-            }
-            Poll::Wait(until) => {
-                now = until;
-                continue;
-            }
-            Poll::Done => return sent,
-        };
-        sent.push(packet);
-        now += TICK;
-    }
-}
-
-fn device(floor: Option<crate::policy::Floor>) -> Device {
-    Device { product: "router".into(), hardware: "rev-b".into(), floor, trusted_time_unix_s: Some(1_800_000_000) }
-}
-
-/// One write of a receiver.
-#[derive(Clone)]
-enum Write {
-    Staging { offset: u64, bytes: Vec<u8> },
-    Journal(Vec<u8>),
-}
-
-/// What a receiver has on its medium.
-#[derive(Clone, Default)]
-struct Medium {
-    staging: Vec<u8>,
-    journal: Vec<u8>,
-}
-
-impl Medium {
-    fn new(manifest: &SignedManifest) -> Self {
-        let layout = StagingLayout::new(manifest.manifest().partition);
-        Self { staging: vec![0; layout.len() as usize], journal: journal::header(&manifest.digest()).to_vec() }
-    }
-
-    fn write(&mut self, write: &Write) {
-        match write {
-            Write::Staging { offset, bytes } => self.staging[*offset as usize..][..bytes.len()].copy_from_slice(bytes),
-            Write::Journal(bytes) => self.journal.extend_from_slice(bytes),
-        }
-    }
-
-    /// All rows of a block, its own and its spill rows.
-    fn rows(&self, layout: &StagingLayout, range: &BlockRange) -> Vec<u8> {
-        let spill = layout.spill_offset(range) as usize;
-        let mut rows = self.staging[range.offset as usize..][..range.shape.len()].to_vec();
-        rows.extend_from_slice(&self.staging[spill..][..SPILL_ROWS as usize * range.shape.symbol_size()]);
-        rows
-    }
-
-    /// What a restarted receiver finds.
-    fn restore(&self, manifest: &SignedManifest) -> Vec<(u8, Restored)> {
-        let content = manifest.manifest();
-        let layout = StagingLayout::new(content.partition);
-        let journal = Journal::parse(&self.journal, &manifest.digest()).unwrap_or_default();
-        let found = |range: BlockRange| {
-            let rows = self.rows(&layout, &range);
-            match content.block_matches(range.sbn, &rows[..range.len]) {
-                true => (range.sbn, Restored::Whole),
-                false => (range.sbn, Restored::Symbols(journal.held(&range, &rows))),
-            }
-        };
-        content.partition.iter().map(found).collect()
-    }
-}
-
-/// A receiver with staging in memory: what the receiver binary does, without threads or files.
-struct Receiver {
-    session: ReceiverSession,
-    medium: Medium,
-    /// Every write to the medium, in order.
-    log: Vec<Write>,
-    now: Duration,
-    codec: Codec,
-    complete: u32,
-    begun: u32,
-    refused: Vec<String>,
-    installed: u32,
-}
-
-impl Receiver {
-    fn new() -> Self {
-        Self::with(device(None))
-    }
-
-    fn with(device: Device) -> Self {
-        let trust = TrustStore::new([release_key().verifying_key()]);
-        Self {
-            session: ReceiverSession::new(trust, device, None),
-            medium: Medium::default(),
-            log: Vec::new(),
-            now: Duration::ZERO,
-            codec: Codec::new(),
-            complete: 0,
-            begun: 0,
-            refused: Vec::new(),
-            installed: 0,
-        }
-    }
-
-    fn take(&mut self, packet: &[u8]) {
-        self.now += TICK;
-        if let Some(store) = self.session.on_packet(self.now, packet) {
-            let symbol_size = usize::from(self.session.manifest().unwrap().manifest().partition.symbol_size());
-            if store.starts_over {
-                self.note(&journal::forgotten_record(store.id.sbn));
-            }
-            if let Some(Relocation { id, row, from, to }) = store.relocate {
-                let tenant = self.medium.staging[from as usize..][..symbol_size].to_vec();
-                self.note(&journal::symbol_record(id, row, &tenant, symbol_size));
-                self.write(Write::Staging { offset: to, bytes: tenant });
-            }
-            let mut symbol = store.symbol.to_vec();
-            symbol.resize(symbol_size, 0);
-            self.write(Write::Staging { offset: store.offset, bytes: symbol });
-            self.note(&journal::symbol_record(store.id, store.row, store.symbol, symbol_size));
-        }
-        self.act();
-    }
-
-    fn write(&mut self, write: Write) {
-        self.medium.write(&write);
-        self.log.push(write);
-    }
-
-    fn note(&mut self, record: &[u8]) {
-        self.write(Write::Journal(record.to_vec()));
-    }
-
-    fn wait(&mut self, time: Duration) {
-        self.now += time;
-        self.session.on_timeout(self.now);
-        self.act();
-    }
-
-    fn act(&mut self) {
-        while let Some(action) = self.session.poll_action() {
-            match action {
-                Action::Begin { manifest, .. } => {
-                    self.begun += 1;
-                    self.medium = Medium::new(&manifest);
-                    self.log.clear();
-                    self.session.begin(self.now, []);
-                }
-                Action::BeginUnsigned { .. } => unreachable!("the session wants signatures"),
-                Action::AlreadyInstalled { .. } => self.installed += 1,
-                Action::Refused { reason } => self.refused.push(reason.to_string()),
-                Action::Check(check) => {
-                    let outcome = self.check(&check);
-                    self.session.on_block(self.now, check.generation, check.range.sbn, outcome);
-                }
-                Action::Bound { tsi } => self.note(&journal::session_record(tsi)),
-                Action::Forgotten { sbn } => self.note(&journal::forgotten_record(sbn)),
-                Action::Complete => self.complete += 1,
-            }
-        }
-    }
-
-    fn check(&mut self, check: &BlockCheck) -> BlockOutcome {
-        let layout = StagingLayout::new(self.session.manifest().unwrap().manifest().partition);
-        let range = check.range;
-        let mut rows = Vec::new();
-        let read = |rows: &mut Vec<u8>| -> Result<(), DecodeArgumentError> {
-            *rows = self.medium.rows(&layout, &range);
-            Ok(())
-        };
-        let settled = check.settle(&self.codec, &mut rows, read).unwrap();
-        for row in settled.computed_rows {
-            let bytes = rows.chunks_exact(range.shape.symbol_size()).nth(row as usize).unwrap().to_vec();
-            self.write(Write::Staging { offset: layout.row_offset(&range, row), bytes });
-        }
-        settled.outcome
-    }
-
-    fn image(&self) -> &[u8] {
-        let len = self.session.manifest().unwrap().manifest().partition.image_len();
-        &self.medium.staging[..len as usize]
-    }
+    let release = Release { image: image.to_vec(), manifest: manifest.clone() };
+    Transmission::new(config, &release, TICK).map(|(_, packet)| packet).collect()
 }
 
 #[test]
@@ -474,7 +231,7 @@ fn a_no_code_stream_is_received_over_two_passes() {
     let image = image(30_000, 10);
     let manifest = seal(&image, 64, 7, 1, &release_key());
     let no_code = SenderConfig { profile: Profile::NoCode, repair: RepairShare::NONE, ..config(9, 3) };
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let mut receiver = Receiver::new();
     for packet in packets(&no_code, &manifest, &image) {
         if !random.chance(20) {
@@ -497,10 +254,10 @@ proptest! {
         let blocks = blocks.min(u16::try_from(len.div_ceil(64)).unwrap_or(u16::MAX));
         let manifest = seal(&image, 64, blocks, 1, &release_key());
         let config = SenderConfig { window_blocks: window, ..config(3, 2) };
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut sent = packets(&config, &manifest, &image);
         for index in 0..sent.len() {
-            let other = (index + (random.next() % 16) as usize).min(sent.len() - 1);
+            let other = (index + (random.next_u64() % 16) as usize).min(sent.len() - 1);
             sent.swap(index, other);
         }
         let mut receiver = Receiver::new();
@@ -523,16 +280,16 @@ proptest! {
     fn survives_mutated_packets(seed in any::<u64>(), rate_permille in 1u64..300) {
         let image = image(10_000, 3);
         let manifest = seal(&image, 64, 3, 1, &release_key());
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut receiver = Receiver::new();
         for packet in packets(&config(3, 1), &manifest, &image) {
             let mut packet = packet;
             if random.chance(rate_permille) {
-                for _ in 0..1 + random.next() % 4 {
-                    let at = (random.next() % packet.len() as u64) as usize;
-                    packet[at] ^= random.next() as u8;
+                for _ in 0..1 + random.next_u64() % 4 {
+                    let at = (random.next_u64() % packet.len() as u64) as usize;
+                    packet[at] ^= random.next_u64() as u8;
                 }
-                packet.truncate((random.next() % (2 * packet.len() as u64)) as usize);
+                packet.truncate((random.next_u64() % (2 * packet.len() as u64)) as usize);
             }
             receiver.take(&packet);
         }

@@ -1,6 +1,8 @@
 //! A receiver that is killed and started again: its write log is replayed up to every prefix, and with holes.
 
+use super::driver::{Medium, Write};
 use super::*;
+use crate::session::receiver::journal::{self, Journal};
 
 const SYMBOL: u16 = 16;
 
@@ -15,12 +17,12 @@ impl Stream {
     fn new(seed: u64) -> Self {
         let image = image(usize::from(SYMBOL) * 80 - 5, seed);
         let sealed = seal(&image, SYMBOL, 4, 1, &release_key());
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut packets = packets(&SenderConfig { window_blocks: 4, ..config(9, 2) }, &sealed, &image);
         packets.retain(|packet| Packet::parse(packet).unwrap().header.toi != TOI_IMAGE || !random.chance(80));
         // Repair symbols that overtake source symbols get parked in their rows.
         for index in 0..packets.len() {
-            let other = (index + (random.next() % 24) as usize).min(packets.len() - 1);
+            let other = (index + (random.next_u64() % 24) as usize).min(packets.len() - 1);
             packets.swap(index, other);
         }
         let trust = TrustStore::new([release_key().verifying_key()]);
@@ -140,13 +142,13 @@ proptest! {
         let stream = Stream::new(seed % 8);
         let (whole, after) = stream.first_pass();
         let cut = cut.min(whole.log.len());
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut medium = Medium::new(&stream.manifest);
         for write in &whole.log[..cut] {
             match write {
                 Write::Staging { .. } if random.chance(lost_permille) => {}
                 Write::Staging { offset, bytes } if random.chance(torn_permille) => {
-                    let torn = bytes[..(random.next() % u64::from(SYMBOL)) as usize].to_vec();
+                    let torn = bytes[..(random.next_u64() % u64::from(SYMBOL)) as usize].to_vec();
                     medium.write(&Write::Staging { offset: *offset, bytes: torn });
                 }
                 write => medium.write(write),
