@@ -1,7 +1,7 @@
-//! The checker thread, at work while packets keep coming: decodes what was lost in a block, compares the block's hash, and
-//! reads verified blocks back.
+//! The checker thread, at work while packets keep coming: decodes what was lost in a block and compares the block's hash.
+//! Verified blocks go on to the [medium](crate::medium) thread, which reads them back.
 
-use crate::read_back::ReadBack;
+use crate::medium;
 use crate::staging::{Staging, StagingError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use fleetcast_fec::{Codec, DecodeArgumentError};
@@ -47,66 +47,90 @@ pub enum Checked {
 }
 
 enum Job {
-    Begin { generation: u32, staging: Arc<Staging>, whole: Vec<u8> },
+    Begin { generation: u32, staging: Arc<Staging> },
     Check(BlockCheck),
-    Sync { generation: u32, journal: Arc<File> },
 }
 
-/// A thread that checks blocks, one after the other: its memory is one block and one decode, whatever the image.
+/// The threads that check blocks, one after the other, and read them back: their memory is one block and one decode,
+/// whatever the image.
 #[derive(Debug)]
 pub struct Checker {
-    /// Taken when the checker is dropped, which ends the thread.
-    jobs: Option<Sender<Job>>,
+    /// Taken when the checker is dropped, which ends the threads.
+    jobs: Option<(Sender<Job>, Sender<medium::Job>)>,
     results: Receiver<Result<Checked, CheckError>>,
     wake: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How the threads tell what they have finished.
+#[derive(Clone)]
+struct Teller {
+    results: Sender<Result<Checked, CheckError>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Teller {
+    fn tell(&self, result: Result<Option<Checked>, CheckError>) {
+        if let Some(result) = result.transpose() {
+            // Nobody listens any more only when the checker is being dropped.
+            let _ = self.results.send(result);
+            // The counter cannot overflow: it is read after every wake-up.
+            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        }
+    }
 }
 
 impl Checker {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start() -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
-        // At most Z = 255 blocks are under way, so neither queue grows beyond that.
-        let (jobs, incoming) = unbounded::<Job>();
+        // At most Z = 255 blocks are under way, so no queue grows beyond that.
+        let (jobs, incoming) = unbounded();
+        let (medium_jobs, medium_incoming) = unbounded();
         let (outgoing, results) = unbounded();
-        let waker = Arc::clone(&wake);
-        let thread = thread::Builder::new().name("checker".into()).spawn(move || {
-            let mut worker = Worker { codec: Codec::new(), rows: Vec::new(), image: None };
-            let tell = |result: Result<Option<Checked>, CheckError>| {
-                if let Some(result) = result.transpose() {
-                    // Nobody listens any more only when the checker is being dropped.
-                    let _ = outgoing.send(result);
-                    // The counter cannot overflow: it is read after every wake-up.
-                    let _ = rustix::io::write(&*waker, &1u64.to_ne_bytes());
+        let teller = Teller { results: outgoing, wake: Arc::clone(&wake) };
+        let mut worker = Worker { codec: Codec::new(), rows: Vec::new(), image: None, medium: medium_jobs.clone() };
+        let checker_teller = teller.clone();
+        let threads = vec![
+            thread::Builder::new().name("checker".into()).spawn(move || {
+                for job in incoming {
+                    checker_teller.tell(worker.take(job));
                 }
-            };
-            for job in incoming {
-                tell(worker.take(job));
-                tell(worker.read_on());
-            }
-        })?;
-        Ok(Self { jobs: Some(jobs), results, wake, thread: Some(thread) })
+            })?,
+            thread::Builder::new()
+                .name("medium".into())
+                .spawn(move || medium::run(&medium_incoming, |result| teller.tell(result)))?,
+        ];
+        Ok(Self { jobs: Some((jobs, medium_jobs)), results, wake, threads })
     }
 
-    /// An upgrade begins: the thread reserves its room, and takes the blocks `whole` as verified. What belongs to an earlier
+    /// An upgrade begins: its room is reserved, and the blocks `whole` are taken as verified. What belongs to an earlier
     /// upgrade is dropped.
     pub fn begin(&self, generation: u32, staging: &Arc<Staging>, whole: Vec<u8>) {
-        self.submit(Job::Begin { generation, staging: Arc::clone(staging), whole });
+        self.ask_medium(medium::Job::Begin { generation, staging: Arc::clone(staging), whole });
+        self.submit(Job::Begin { generation, staging: Arc::clone(staging) });
     }
 
-    /// Hands a block to the thread.
+    /// Has a block checked.
     pub fn check(&self, check: BlockCheck) {
         self.submit(Job::Check(check));
     }
 
-    /// Asks the thread to make staging and journal durable.
+    /// Has staging and journal made durable.
     pub fn sync(&self, generation: u32, journal: Arc<File>) {
-        self.submit(Job::Sync { generation, journal });
+        self.ask_medium(medium::Job::Sync { generation, journal });
     }
 
     fn submit(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
+        if let Some((jobs, _)) = &self.jobs {
             // Fails only when the thread is gone, and then poll() has already said why.
+            let _ = jobs.send(job);
+        }
+    }
+
+    fn ask_medium(&self, job: medium::Job) {
+        if let Some((_, jobs)) = &self.jobs {
+            // As above.
             let _ = jobs.send(job);
         }
     }
@@ -132,7 +156,7 @@ impl Checker {
 impl Drop for Checker {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -142,23 +166,20 @@ impl Drop for Checker {
 struct Image {
     generation: u32,
     staging: Arc<Staging>,
-    read_back: ReadBack,
 }
 
 struct Worker {
     codec: Codec,
     rows: Vec<u8>,
     image: Option<Image>,
+    medium: Sender<medium::Job>,
 }
 
 impl Worker {
     fn take(&mut self, job: Job) -> Result<Option<Checked>, CheckError> {
         match job {
-            Job::Begin { generation, staging, whole } => {
-                let mut read_back = ReadBack::new(Arc::clone(&staging));
-                whole.into_iter().for_each(|sbn| read_back.block_is_verified(sbn));
-                staging.reserve()?;
-                self.image = Some(Image { generation, staging, read_back });
+            Job::Begin { generation, staging } => {
+                self.image = Some(Image { generation, staging });
                 Ok(None)
             }
             Job::Check(check) => {
@@ -168,27 +189,13 @@ impl Worker {
                 };
                 let staging = Arc::clone(&image.staging);
                 let outcome = self.check(&check, &staging)?;
-                if let (BlockOutcome::Verified { .. }, Some(image)) = (outcome, &mut self.image) {
-                    image.read_back.block_is_verified(sbn);
+                if let BlockOutcome::Verified { .. } = outcome {
+                    // Fails only when the medium thread is gone: the checker is being dropped.
+                    let _ = self.medium.send(medium::Job::Verified { generation, sbn });
                 }
                 Ok(Some(Checked::Block { generation, sbn, outcome }))
             }
-            Job::Sync { generation, journal } => {
-                if let Some(image) = self.image.as_ref().filter(|image| image.generation == generation) {
-                    image.staging.sync_data()?;
-                    // The journal only saves bytes: where it cannot be synced, its records are torn or stale at worst.
-                    let _ = journal.sync_data();
-                }
-                Ok(None)
-            }
         }
-    }
-
-    /// Reads verified blocks back, and tells the image's hash when that was the last.
-    fn read_on(&mut self) -> Result<Option<Checked>, CheckError> {
-        let Some(image) = &mut self.image else { return Ok(None) };
-        let sha256 = image.read_back.read_on()?;
-        Ok(sha256.map(|sha256| Checked::Image { generation: image.generation, sha256 }))
     }
 
     fn check(&mut self, check: &BlockCheck, staging: &Staging) -> Result<BlockOutcome, CheckError> {

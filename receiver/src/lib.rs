@@ -1,7 +1,7 @@
 //! The fleetcast receiver. Data flows down this list:
 //!
 //! [`ingest`] (membership, packets) → the session of `fleetcast_protocol` → [`staging`] (symbols in their places) →
-//! [`checker`] (decode, hash) → [`read_back`] (whole image) → [`apply`](mod@apply) (the verified image becomes the installed one); [`receive`](mod@receive)
+//! [`checker`] (decode, hash) → [`medium`] (sync, [`read_back`] of the whole image) → [`apply`](mod@apply) (the verified image becomes the installed one); [`receive`](mod@receive)
 //! joins them, [`state`] remembers across restarts.
 
 pub mod apply;
@@ -9,6 +9,7 @@ pub mod args;
 pub mod checker;
 pub mod ingest;
 pub mod journal;
+pub mod medium;
 pub mod read_back;
 pub mod receive;
 pub mod report;
