@@ -56,11 +56,12 @@ pub fn parse_permyriad(text: &str) -> Result<u32, UnitError> {
     to_u64(value * 100.0).and_then(|permyriad| u32::try_from(permyriad).ok()).ok_or_else(error)
 }
 
-/// Parses a time with a suffix ms, s, m or h (seconds when there is none).
+/// Parses a time with a suffix us, ms, s, m or h (seconds when there is none).
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let error = || UnitError::Duration(text.to_owned());
     let (value, suffix) = number_and_suffix(text.trim()).ok_or_else(error)?;
     let scale = match suffix {
+        "us" => 1e-6,
         "ms" => 1e-3,
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
@@ -86,6 +87,7 @@ mod tests {
         assert_eq!(parse_permyriad("0%"), Ok(0));
         assert_eq!(parse_duration("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("750us"), Ok(Duration::from_micros(750)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
     }
 

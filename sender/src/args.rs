@@ -1,6 +1,7 @@
 //! The command line of `fleetcast-send`.
 
 use crate::inspect::Extracts;
+use crate::pace::Burst;
 use crate::rate::{RateLayer, parse_rate};
 use crate::{seal, send};
 use anyhow::Result;
@@ -160,9 +161,10 @@ pub struct SendArgs {
     /// Let receivers on this host hear it too
     #[arg(long)]
     pub loopback: bool,
-    /// Packets that may leave back to back [default: 250 µs of line time, at least 8 up to 1 Gbit/s]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65_536))]
-    pub burst: Option<u64>,
+    /// What may leave back to back, in packets or in line time such as 750us [default: 250us, and at least 8 packets up to
+    /// 1 Gbit/s]
+    #[arg(long)]
+    pub burst: Option<Burst>,
     /// How packets reach the kernel: auto, or mmsg
     #[arg(long, default_value = "auto", value_parser = ["auto", "mmsg"])]
     pub backend: String,
@@ -283,7 +285,7 @@ impl SendArgs {
             ttl: self.ttl,
             dscp: self.dscp,
             loopback: self.loopback,
-            burst: self.burst,
+            burst: self.burst.unwrap_or_default(),
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             json: self.json,
         })

@@ -1,6 +1,6 @@
 //! What the operator sees of a send: how it started, how far it is, how well the schedule was kept.
 
-use crate::pace::PaceStats;
+use crate::pace::{Outcome, Pace, Progress};
 use crate::rate::Cost;
 use fleetcast_cli::events::{Events, PROGRESS_INTERVAL};
 use fleetcast_cli::usage;
@@ -35,19 +35,19 @@ impl Report {
         self.started = Instant::now();
     }
 
-    /// Progress, at most once a second: called before every burst, so it is cheap when nothing is due.
-    pub fn progress(&mut self, stats: &PaceStats, cost: &Cost) {
+    /// Progress, at most once a second: to be called more often than that.
+    pub fn progress(&mut self, progress: &Progress, cost: &Cost) {
         let now = Instant::now();
         if now < self.next_progress {
             return;
         }
         self.next_progress = now + PROGRESS_INTERVAL;
         let elapsed = now - self.started;
-        let rate_bps = average_rate_bps(stats, cost, elapsed);
-        self.events.move_bar(stats.packets, format!("{:.1} Mbit/s", rate_bps / 1e6));
+        let rate_bps = average_rate_bps(progress, cost, elapsed);
+        self.events.move_bar(progress.packets(), format!("{:.1} Mbit/s", rate_bps / 1e6));
         if self.events.is_json() {
             let fields = json!({
-                "seconds": elapsed.as_secs_f64(), "packets": stats.packets, "planned_packets": self.planned_packets,
+                "seconds": elapsed.as_secs_f64(), "packets": progress.packets(), "planned_packets": self.planned_packets,
                 "rate_bps": rate_bps,
             });
             self.events.tell("progress", fields, "");
@@ -55,45 +55,48 @@ impl Report {
     }
 
     /// The last event of a run: how it ended, and how well the schedule was kept.
-    pub fn summary(&mut self, result: &str, stats: &PaceStats, cost: &Cost) {
+    pub fn summary(&mut self, result: &str, pace: &Pace, outcome: &Outcome, cost: &Cost) {
         self.events.end_bar();
         let elapsed = self.started.elapsed();
-        let rate_bps = average_rate_bps(stats, cost, elapsed);
+        let (progress, stats, plan) = (&pace.progress, &outcome.stats, pace.timeline.plan());
+        let rate_bps = average_rate_bps(progress, cost, elapsed);
+        let kept_bps = stats.rate_bps();
         let late = |quantile| stats.lateness_us.value_at_quantile(quantile);
         let (p50, p99, p999, max) = (late(0.5), late(0.99), late(0.999), stats.lateness_us.max());
         let cpu_s = usage::cpu_s();
         let fields = json!({
-            "result": result, "packets": stats.packets, "bytes": frame_bytes(stats, cost),
-            "payload_bytes": stats.payload_bytes, "bursts": stats.bursts, "seconds": elapsed.as_secs_f64(),
-            "rate_bps": rate_bps, "cpu_s": cpu_s, "peak_rss_bytes": usage::peak_rss_bytes(), "slips": stats.slips,
-            "slipped_s": stats.slipped.as_secs_f64(), "starved": stats.starved,
-            "lateness_us": { "p50": p50, "p99": p99, "p999": p999, "max": max },
+            "result": result, "packets": progress.packets(), "bytes": frame_bytes(progress, cost),
+            "payload_bytes": progress.payload_bytes(), "bursts": stats.bursts, "seconds": elapsed.as_secs_f64(),
+            "rate_bps": rate_bps, "paced_rate_bps": kept_bps, "cpu_s": cpu_s, "peak_rss_bytes": usage::peak_rss_bytes(),
+            "slips": plan.slips, "slipped_s": plan.slipped.as_secs_f64(), "starved": stats.starved,
+            "lateness_us": { "p50": p50, "p99": p99, "p999": p999, "max": max }, "findings": outcome.findings,
         });
-        let mut text = format!(
-            "{result}: {} packets in {:.2} s at {:.2} Mbit/s; bursts late by p50 {p50} / p99 {p99} / p99.9 {p999} / \
-             max {max} µs; {cpu_s:.2} s of CPU",
-            stats.packets,
-            elapsed.as_secs_f64(),
-            rate_bps / 1e6
-        );
-        if stats.slips > 0 {
-            let slipped_ms = stats.slipped.as_secs_f64() * 1e3;
-            text += &format!("; the schedule slipped {} times, by {slipped_ms:.1} ms in all", stats.slips);
+        let mut text = format!("{result}: {} packets in {:.2} s", progress.packets(), elapsed.as_secs_f64());
+        if let Some(kept_bps) = kept_bps {
+            text += &format!(" at {:.3} Mbit/s", kept_bps / 1e6);
+        }
+        text += &format!("; bursts late by p50 {p50} / p99 {p99} / p99.9 {p999} / max {max} µs; {cpu_s:.2} s of CPU");
+        if plan.slips > 0 {
+            let slipped_ms = plan.slipped.as_secs_f64() * 1e3;
+            text += &format!("; the schedule slipped {} times, by {slipped_ms:.1} ms in all", plan.slips);
         }
         if stats.starved > 0 {
             text += &format!("; {} bursts waited for packets: more --workers, or a lower --rate", stats.starved);
+        }
+        if let Some(findings) = &outcome.findings {
+            text += &format!("\nsent {findings}");
         }
         self.events.tell("summary", fields, &text);
     }
 }
 
 /// Bytes of Ethernet frames without FCS, as interface counters count them.
-fn frame_bytes(stats: &PaceStats, cost: &Cost) -> u64 {
-    stats.payload_bytes + stats.packets * cost.frame_bytes(0)
+fn frame_bytes(progress: &Progress, cost: &Cost) -> u64 {
+    progress.payload_bytes() + progress.packets() * cost.frame_bytes(0)
 }
 
-/// Average rate at the layer that `--rate` counts.
-fn average_rate_bps(stats: &PaceStats, cost: &Cost, elapsed: Duration) -> f64 {
-    let bits = stats.payload_bytes * 8 + stats.packets * cost.overhead_bits();
+/// Average rate at the layer that `--rate` counts, since the start.
+fn average_rate_bps(progress: &Progress, cost: &Cost, elapsed: Duration) -> f64 {
+    let bits = progress.payload_bytes() * 8 + progress.packets() * cost.overhead_bits();
     bits as f64 / elapsed.as_secs_f64().max(1e-9)
 }

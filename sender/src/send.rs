@@ -2,11 +2,11 @@
 
 use crate::image::{Image, ImageError};
 use crate::interface::{Interface, InterfaceError};
-use crate::pace::{self, PaceError, Pacer, burst_packets, monotonic_now};
-use crate::precompute::{self, FillError, Filler, Planner, PrecomputeError, Shape};
-use crate::rate::{Cost, RateLayer, time_of};
+use crate::pace::{self, Burst, Pace, PaceError, Progress, Timeline};
+use crate::precompute::{self, FillError, Filler, Planner, PrecomputeError, Shape, Threads};
+use crate::rate::{Cost, RateLayer};
 use crate::report::Report;
-use crate::transmit::{self, Mmsg, SocketError, SocketOptions, Transmit};
+use crate::transmit::{self, Backend, Mmsg, SlotShape, SocketError, SocketOptions};
 use fleetcast_cli::exit;
 use fleetcast_protocol::channel::{Channel, ChannelError};
 use fleetcast_protocol::manifest::{ImageMismatch, ManifestError, SignedManifest, UnverifiedManifest};
@@ -17,6 +17,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
@@ -65,8 +66,8 @@ pub struct Options {
     pub dscp: u8,
     /// Whether receivers on this host hear it too.
     pub loopback: bool,
-    /// Packets in a burst, instead of the default.
-    pub burst: Option<u64>,
+    /// What may leave back to back.
+    pub burst: Burst,
     /// Worker threads.
     pub workers: usize,
     /// Events as JSON.
@@ -113,6 +114,9 @@ pub enum SendError {
     /// Sending stopped.
     #[error(transparent)]
     Pace(#[from] PaceError),
+    /// There is no memory for slots.
+    #[error("cannot map memory for packets: {0}")]
+    Memory(io::Error),
     /// There is no randomness for the TSI.
     #[error("cannot get randomness for the TSI: {0}; give one with --tsi")]
     Random(String),
@@ -126,7 +130,7 @@ impl SendError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Channel(_) | Self::Session(_) => exit::USAGE,
-            Self::ReadManifest { .. } | Self::Interface(_) | Self::Socket(_) => exit::ENVIRONMENT,
+            Self::ReadManifest { .. } | Self::Interface(_) | Self::Socket(_) | Self::Memory(_) => exit::ENVIRONMENT,
             Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
             Self::Image(_) => exit::ENVIRONMENT,
             Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(
@@ -162,34 +166,41 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let packet_len = session.writer().packet_len(SymbolId { sbn: 0, esi: 0 });
     interface.check_mtu(options.group, packet_len, symbol_size)?;
     let socket = transmit::open(&socket_options(options, source), &interface)?;
-    let mut backend = Mmsg::new(socket, interface.max_super_packet_bytes(options.group));
+    let backend: Box<dyn Backend> =
+        Box::new(Mmsg::new(vec![socket], interface.max_super_packet_bytes(options.group), false));
 
     let cost = Cost::new(options.rate_layer, options.group);
-    let packet_bits = cost.bits(packet_len);
-    let burst = burst_packets(options.rate_bps, packet_bits, options.burst);
-    let (shape, slots) = make_slots(&mut backend, packet_len, burst);
+    let pace = Arc::new(Pace {
+        timeline: Timeline::new(options.rate_bps),
+        burst: options.burst,
+        packet_bits: cost.bits(packet_len),
+        progress: Progress::default(),
+        stop: Arc::new(AtomicBool::new(false)),
+    });
     let planned = options.passes.map(|passes| session.schedule().len() * u64::from(passes));
     let mut report = Report::new(options.json, planned);
-    report_start(&mut report, options, &channel, tsi, &session, &backend, &manifest);
+    report_start(&mut report, options, &channel, tsi, &session, &*backend, &manifest);
 
+    let (shape, slot_shape, count) = cut(&*backend, &pace, packet_len);
+    let started = backend.start(count, &slot_shape).map_err(SendError::Memory)?;
     let writer: SymbolWriter = session.writer();
-    let planner = Planner::new(session, cost, options.rate_bps, shape);
+    let planner = Planner::new(session, cost, Arc::clone(&pace), shape);
     let filler = Filler::new(image, manifest, writer);
-    let mut pipeline = precompute::start(planner, filler, slots, options.workers)?;
-    let mut pacer = Pacer::new(time_of(burst * packet_bits, options.rate_bps), monotonic_now())?;
-    let mut interrupted = false;
-    let result = pace::run(&mut pacer, &mut pipeline.filled, &pipeline.free, &mut backend, |stats| {
-        report.progress(stats, &cost);
-        interrupted = stop.load(Ordering::Relaxed);
-        !interrupted
-    });
-    let word = match (&result, interrupted) {
+    let workers = Threads::new(options.workers);
+    let pipeline = precompute::start(planner, filler, started.slots, &workers, started.senders.len())?;
+    let senders = Threads::new(started.senders.len());
+    let outcome = pace::run(&pace, pipeline, started.senders, count, &senders, || {
+        report.progress(&pace.progress, &cost);
+        pace.stop.fetch_or(stop.load(Ordering::Relaxed), Ordering::Relaxed);
+    })?;
+    let interrupted = stop.load(Ordering::Relaxed);
+    let word = match (&outcome.result, interrupted) {
         (Err(_), _) => "failed",
         (Ok(()), true) => "interrupted",
         (Ok(()), false) => "sent",
     };
-    report.summary(word, pacer.stats(), &cost);
-    result?;
+    report.summary(word, &pace, &outcome, &cost);
+    outcome.result?;
     if interrupted { Err(SendError::Interrupted) } else { Ok(()) }
 }
 
@@ -235,16 +246,18 @@ fn socket_options(options: &Options, source: IpAddr) -> SocketOptions {
 }
 
 /// Slots no larger than a burst, and as many as [`SLOT_BYTES`] hold.
-fn make_slots(backend: &mut dyn Transmit, packet_len: usize, burst: u64) -> (Shape, Vec<transmit::Slot>) {
+fn cut(backend: &dyn Backend, pace: &Pace, packet_len: usize) -> (Shape, SlotShape, usize) {
     let limits = backend.limits();
     let by_bytes = (limits.max_bytes / packet_len).max(1);
-    let burst = usize::try_from(burst).unwrap_or(usize::MAX);
-    let slot_packets = burst.min(limits.max_packets).min(by_bytes);
+    let burst = pace.burst.packets(pace.timeline.rate_bps(), pace.packet_bits);
+    let slot_packets = usize::try_from(burst).unwrap_or(usize::MAX).min(limits.max_packets).min(by_bytes);
     let slot_bytes = (slot_packets * packet_len).max(MAX_CONTROL_PACKET);
     let repair_job_slots = (REPAIR_JOB_BYTES / slot_bytes).max(1);
     let source_job_slots = (SOURCE_JOB_BYTES / slot_bytes).max(1);
     let count = (SLOT_BYTES / slot_bytes).max(4 * repair_job_slots);
-    (Shape { slot_packets, repair_job_slots, source_job_slots }, backend.make_slots(count, slot_bytes))
+    let slot_shape =
+        SlotShape { packets: slot_packets, packet_len, largest_packet: packet_len.max(MAX_CONTROL_PACKET) };
+    (Shape { slot_packets, repair_job_slots, source_job_slots }, slot_shape, count)
 }
 
 fn report_start(
@@ -253,7 +266,7 @@ fn report_start(
     channel: &Channel,
     tsi: u32,
     session: &SenderSession,
-    backend: &dyn Transmit,
+    backend: &dyn Backend,
     manifest: &UnverifiedManifest,
 ) {
     let content = manifest.manifest();

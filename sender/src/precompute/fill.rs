@@ -2,6 +2,7 @@
 
 use super::job::{Job, JobPacket};
 use crate::image::{Image, ImageError, State};
+use crate::transmit::Slot;
 use fleetcast_fec::{Codec, EncodeError, RepairRow};
 use fleetcast_protocol::manifest::{ImageMismatch, UnverifiedManifest};
 use fleetcast_protocol::session::SymbolId;
@@ -95,6 +96,7 @@ impl Filler {
                 self.codec.encode(range.shape, self.image.block(&range), &mut rows)?;
             }
         }
+        job.slots.iter_mut().for_each(Slot::finish);
         Ok(())
     }
 

@@ -17,6 +17,8 @@ pub struct JobPacket {
 pub struct Job {
     /// Place in the order of sending, from 0 without gaps.
     pub sequence: u64,
+    /// Slots of all jobs before.
+    pub first_slot: u64,
     /// The slots, with room for every packet.
     pub slots: Vec<Slot>,
     /// The packets, in the order in which they are sent.

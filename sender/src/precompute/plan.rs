@@ -1,16 +1,18 @@
 //! The planner: polls the session for packets, groups them into slots, and dates every slot.
 
 use super::job::{Job, JobPacket};
+use crate::pace::{Mark, Pace};
 use crate::rate::{Cost, time_of};
 use crate::transmit::Slot;
 use fleetcast_protocol::session::SymbolId;
 use fleetcast_protocol::session::sender::{Outgoing, Poll, SenderError, SenderSession, SymbolWriter};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How slots and jobs are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Packets of a slot at most: what may leave in one burst, and what the backend takes.
+    /// Packets of a slot at most, as the backend takes it; a slot is no larger than a burst either.
     pub slot_packets: usize,
     /// Slots of a job that computes repair, at most.
     pub repair_job_slots: usize,
@@ -24,12 +26,17 @@ pub struct Planner {
     session: SenderSession,
     writer: SymbolWriter,
     cost: Cost,
+    pace: Arc<Pace>,
     rate_bps: u64,
+    slot_packets: usize,
     shape: Shape,
     sequence: u64,
-    /// When the schedule last started afresh, and the bits planned since: dates are exact, with no sum of roundings.
-    base: Duration,
-    bits: u64,
+    slots: u64,
+    packets: u64,
+    /// Where the next packet is.
+    mark: Mark,
+    /// A place in the session whose time is known, at the rate that holds since: times are exact, with no sum of roundings.
+    known: (Mark, Duration),
     /// The packet that did not fit the last job.
     held: Option<Outgoing>,
     /// Blocks whose hash the workers were asked to check.
@@ -37,20 +44,26 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Plans `session` at `rate_bps`, counted by `cost`.
-    pub fn new(session: SenderSession, cost: Cost, rate_bps: u64, shape: Shape) -> Self {
-        Self {
+    /// Plans `session` for the rate and the bursts of `pace`; `cost` counts bits.
+    pub fn new(session: SenderSession, cost: Cost, pace: Arc<Pace>, shape: Shape) -> Self {
+        let mut planner = Self {
             writer: session.writer(),
             session,
             cost,
-            rate_bps,
+            pace,
+            rate_bps: 0,
+            slot_packets: 1,
             shape,
             sequence: 0,
-            base: Duration::ZERO,
-            bits: 0,
+            slots: 0,
+            packets: 0,
+            mark: Mark::default(),
+            known: (Mark::default(), Duration::ZERO),
             held: None,
             checked_blocks: 0,
-        }
+        };
+        planner.take_up_rate();
+        planner
     }
 
     /// The sequence number of the next job.
@@ -58,13 +71,37 @@ impl Planner {
         self.sequence
     }
 
+    /// The session's time at which the next packet leaves, at the rate that holds.
+    ///
+    /// After a change of rate what was planned before leaves sooner or later than planned, and the session's time with it:
+    /// it counts the time that packets take, at the rate for which they were planned.
     fn now(&self) -> Duration {
-        self.base + time_of(self.bits, self.rate_bps)
+        let (known, at) = self.known;
+        at + (self.mark.pauses - known.pauses) + time_of(self.mark.bits - known.bits, self.rate_bps)
+    }
+
+    /// Plans from here on for the rate that is wanted now.
+    fn take_up_rate(&mut self) {
+        let rate_bps = self.pace.timeline.rate_bps();
+        if rate_bps != self.rate_bps {
+            self.known = (self.mark, self.now());
+            self.rate_bps = rate_bps;
+            self.session.set_rate_bps(rate_bps);
+            let burst = self.pace.burst.packets(rate_bps, self.pace.packet_bits);
+            self.slot_packets = usize::try_from(burst).unwrap_or(usize::MAX).min(self.shape.slot_packets);
+        }
     }
 
     /// The next job, in slots taken from `free`; `None` when the session is over or `free` gives none.
     pub fn next_job(&mut self, mut free: impl FnMut() -> Option<Slot>) -> Result<Option<Job>, SenderError> {
-        let mut job = Job { sequence: self.sequence, slots: Vec::new(), packets: Vec::new(), new_blocks: Vec::new() };
+        self.take_up_rate();
+        let mut job = Job {
+            sequence: self.sequence,
+            first_slot: self.slots,
+            slots: Vec::new(),
+            packets: Vec::new(),
+            new_blocks: Vec::new(),
+        };
         while let Some(packet) = self.next_packet()? {
             let is_repair = self.is_repair(&packet);
             let fits = self.fits_last_slot(&mut job, &packet, is_repair);
@@ -75,11 +112,11 @@ impl Planner {
             if !fits {
                 let Some(mut slot) = free() else { return Ok(None) };
                 slot.clear();
-                slot.at = self.now();
-                slot.duration = Duration::ZERO;
+                (slot.mark, slot.first_packet) = (self.mark, self.packets);
                 // A fresh slot takes any packet: its size is that of the largest.
                 let _ = slot.push(self.packet_len(&packet));
                 job.slots.push(slot);
+                self.slots += 1;
             }
             self.add(&mut job, packet);
         }
@@ -98,7 +135,7 @@ impl Planner {
         loop {
             match self.session.poll(self.now())? {
                 Poll::Packet(packet) => return Ok(Some(packet)),
-                Poll::Wait(until) => (self.base, self.bits) = (until, 0),
+                Poll::Wait(until) => self.mark.pauses += until.saturating_sub(self.now()),
                 Poll::Done => return Ok(None),
             }
         }
@@ -117,11 +154,11 @@ impl Planner {
     fn fits_last_slot(&self, job: &mut Job, packet: &Outgoing, is_repair: bool) -> bool {
         let Some(last) = job.packets.last() else { return false };
         let same_kind = self.is_repair(&last.packet) == is_repair;
-        let (len, now) = (self.packet_len(packet), self.now());
+        let len = self.packet_len(packet);
         job.slots.last_mut().is_some_and(|slot| {
             // A pause that the session wanted separates slots.
-            let contiguous = slot.at + slot.duration == now;
-            same_kind && contiguous && slot.packets() < self.shape.slot_packets && slot.push(len).is_ok()
+            let contiguous = slot.mark.pauses == self.mark.pauses;
+            same_kind && contiguous && slot.packets() < self.slot_packets && slot.push(len).is_ok()
         })
     }
 
@@ -147,10 +184,11 @@ impl Planner {
         if let Outgoing::Symbol { id, .. } = &packet {
             self.note_new_block(job, id.sbn);
         }
-        self.bits += self.cost.bits(self.packet_len(&packet));
-        let now = self.now();
+        let bits = self.cost.bits(self.packet_len(&packet));
+        self.mark.bits += bits;
+        self.packets += 1;
         let slot = job.slots.len() - 1;
-        job.slots[slot].duration = now.saturating_sub(job.slots[slot].at);
+        job.slots[slot].bits += bits;
         job.packets.push(JobPacket { slot, packet });
     }
 

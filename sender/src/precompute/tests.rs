@@ -4,14 +4,15 @@
 
 use super::*;
 use crate::image::{Image, ImageError};
-use crate::rate::{Cost, RateLayer, time_of};
+use crate::pace::{Burst, Mark, Pace, Progress, Timeline};
+use crate::rate::{Cost, RateLayer};
 use fleetcast_fec::{BlockShape, Codec, RepairRow};
 use fleetcast_protocol::keys::signing_key_from_random;
 use fleetcast_protocol::manifest::{ImageHashes, Manifest, SignedManifest, UnverifiedManifest};
 use fleetcast_protocol::partition::Partition;
-use fleetcast_protocol::session::sender::{LEAD_IN_ROUNDS, ROUND_GAP, SenderConfig, SenderSession};
+use fleetcast_protocol::session::sender::{LEAD_IN_ROUNDS, Outgoing, ROUND_GAP, SenderConfig, SenderSession};
 use fleetcast_protocol::session::{Profile, RepairShare};
-use fleetcast_protocol::wire::{Packet, TOI_IMAGE};
+use fleetcast_protocol::wire::{Packet, TOI_ANNOUNCEMENT, TOI_IMAGE};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -50,10 +51,14 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     fn session(&self) -> SenderSession {
+        self.session_of(Some(2))
+    }
+
+    fn session_of(&self, passes: Option<u32>) -> SenderSession {
         let config = SenderConfig {
             profile: Profile::Fleetcast,
             tsi: 1,
-            passes: Some(2),
+            passes,
             window_blocks: 3,
             repair: RepairShare::from_permyriad(1000),
             rate_bps: RATE_BPS,
@@ -71,13 +76,17 @@ impl Fixture {
     }
 
     fn start(&self, image: Image, workers: usize) -> Pipeline {
+        self.start_for(image, workers, 1)
+    }
+
+    fn start_for(&self, image: Image, workers: usize, senders: usize) -> Pipeline {
         let session = self.session();
         let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
         let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
         let filler = Filler::new(image, self.manifest.clone(), session.writer());
-        let planner = Planner::new(session, cost, RATE_BPS, shape);
+        let planner = Planner::new(session, cost, pace(), shape);
         let slots = (0..16).map(|_| Slot::with_capacity(1500)).collect();
-        start(planner, filler, slots, workers).unwrap()
+        start(planner, filler, slots, &Threads::new(workers), senders).unwrap()
     }
 
     /// The symbol that a packet of the image must carry.
@@ -108,16 +117,37 @@ impl Fixture {
     }
 }
 
-/// Date, time on the wire, and packets of a slot.
-type Dated = (Duration, Duration, Vec<Vec<u8>>);
+fn pace() -> Arc<Pace> {
+    Arc::new(Pace {
+        timeline: Timeline::new(RATE_BPS),
+        burst: Burst::Packets(5),
+        packet_bits: 1,
+        progress: Progress::default(),
+        stop: Arc::default(),
+    })
+}
+
+/// The next job, waited for; `None` when there is no more.
+fn next(filled: &mut Ordered) -> Result<Option<Job>, PrecomputeError> {
+    loop {
+        match filled.try_recv()? {
+            Next::Job(job) => return Ok(Some(job)),
+            Next::NotYet => filled.wait(Duration::from_secs(10)),
+            Next::End => return Ok(None),
+        }
+    }
+}
+
+/// Place, bits, and packets of a slot.
+type Dated = (Mark, u64, Vec<Vec<u8>>);
 
 /// Everything that the pipeline makes.
 fn drain(mut pipeline: Pipeline) -> Result<Vec<Dated>, PrecomputeError> {
     let mut slots = Vec::new();
-    while let Some(job) = pipeline.filled.recv()? {
+    while let Some(job) = next(&mut pipeline.filled[0])? {
         for mut slot in job.slots {
             let packets = slot.packets_mut().map(|packet| packet.to_vec()).collect();
-            slots.push((slot.at, slot.duration, packets));
+            slots.push((slot.mark, slot.bits, packets));
             let _ = pipeline.free.send(vec![slot]);
         }
     }
@@ -152,28 +182,78 @@ fn dates_are_exact_and_pauses_are_kept() {
     let fixture = fixture();
     let slots = drain(fixture.start(fixture.image(), 2)).unwrap();
     let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
-    // From the first symbol on there is no pause: dates are the sum of the bits before.
+    // Between the rounds of control packets there are pauses; from the first symbol to the last there is none.
     let is_symbol = |packet: &Vec<u8>| Packet::parse(packet).unwrap().header.toi == TOI_IMAGE;
     let first = slots.iter().position(|(_, _, packets)| is_symbol(&packets[0])).unwrap();
-    assert!(slots[first].0 >= ROUND_GAP * LEAD_IN_ROUNDS);
-    let base = slots[first].0;
-    let mut bits = 0;
-    let mut checked = 0;
-    for (at, duration, packets) in &slots[first..] {
-        if *at != base + time_of(bits, RATE_BPS) {
-            break;
-        }
-        bits += packets.iter().map(|packet| cost.bits(packet.len())).sum::<u64>();
-        assert_eq!(*at + *duration, base + time_of(bits, RATE_BPS));
-        checked += packets.len();
+    let last = slots.iter().rposition(|(_, _, packets)| is_symbol(&packets[0])).unwrap();
+    let round = slots[..first].iter().map(|(_, bits, _)| bits).sum::<u64>() / u64::from(LEAD_IN_ROUNDS);
+    assert!(slots[first].0.pauses >= ROUND_GAP * LEAD_IN_ROUNDS - crate::rate::time_of(round * 9, RATE_BPS));
+    assert!(slots[first..=last].iter().all(|(mark, ..)| mark.pauses == slots[first].0.pauses));
+    assert!(slots.windows(2).all(|pair| pair[0].0.pauses <= pair[1].0.pauses));
+    // Marks are the sum of the bits before, and a slot's bits those of its packets.
+    let mut before = 0;
+    for (mark, bits, packets) in &slots {
+        assert_eq!(mark.bits, before);
+        assert_eq!(*bits, packets.iter().map(|packet| cost.bits(packet.len())).sum::<u64>());
+        before += bits;
     }
-    let symbols = 2 * fixture.session().schedule().len();
-    assert!(checked as u64 >= symbols, "{checked} of {symbols} packets without a pause");
-    assert!(slots.windows(2).all(|pair| pair[1].0 >= pair[0].0 + pair[0].1));
-    // No slot spans a pause: it takes as long as its own bits, to the nanosecond that rounding costs.
-    for (_, duration, packets) in &slots {
-        let bits = packets.iter().map(|packet| cost.bits(packet.len())).sum();
-        assert!(*duration <= time_of(bits, RATE_BPS) + Duration::from_nanos(1));
+}
+
+#[test]
+fn slots_are_dealt_to_the_sending_threads_in_turn_and_none_is_lost() {
+    let fixture = fixture();
+    let all = drain(fixture.start(fixture.image(), 2)).unwrap();
+    for senders in [2, 3] {
+        let pipeline = fixture.start_for(fixture.image(), 2, senders);
+        let free = pipeline.free;
+        let hands: Vec<Vec<Dated>> = thread::scope(|scope| {
+            let threads: Vec<_> = pipeline
+                .filled
+                .into_iter()
+                .map(|filled| {
+                    let free = free.clone();
+                    scope.spawn(move || drain(Pipeline { filled: vec![filled], free }).unwrap())
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for (index, expected) in all.iter().enumerate() {
+            assert_eq!(hands[index % senders][index / senders].0, expected.0);
+        }
+        assert_eq!(hands.iter().map(Vec::len).sum::<usize>(), all.len());
+    }
+}
+
+#[test]
+fn control_packets_keep_their_share_when_the_rate_changes() {
+    let fixture = fixture();
+    let pace = pace();
+    let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
+    let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
+    let mut session = fixture.session_of(None);
+    session.set_rate_bps(RATE_BPS);
+    let mut planner = Planner::new(session, cost, Arc::clone(&pace), shape);
+    // Passes over this image take a tenth of a second at first, and a second per round of control packets is kept; later
+    // a round costs 1 % of the rate at most, however slow.
+    for rate_bps in [RATE_BPS, 100_000, 50_000_000] {
+        pace.timeline.set_rate_bps(rate_bps);
+        let (mut control_bits, mut bits) = (0, 0);
+        // Past what announces the passes, which come quickly here.
+        while bits < 30 * 1_000_000 {
+            let job = planner.next_job(|| Some(Slot::with_capacity(1500))).unwrap().unwrap();
+            let packets = job.packets.iter().map(|packet| &packet.packet);
+            control_bits += packets
+                .filter_map(|packet| match packet {
+                    Outgoing::Control(bytes) if Packet::parse(bytes).unwrap().header.toi != TOI_ANNOUNCEMENT => {
+                        Some(cost.bits(bytes.len()))
+                    }
+                    _ => None,
+                })
+                .sum::<u64>();
+            bits += job.slots.iter().map(|slot| slot.bits).sum::<u64>();
+        }
+        assert!(control_bits * 100 <= bits * 2, "{control_bits} of {bits} bits at {rate_bps}");
+        assert!(control_bits > 0);
     }
 }
 
@@ -188,7 +268,7 @@ fn an_image_that_is_not_the_manifest_s_stops_before_its_block_leaves() {
     let mut pipeline = fixture.start(fixture.image(), 1);
     let mut sent = Vec::new();
     let error = loop {
-        match pipeline.filled.recv() {
+        match next(&mut pipeline.filled[0]) {
             Ok(Some(mut job)) => {
                 for slot in &mut job.slots {
                     sent.extend(slot.packets_mut().map(|packet| packet.to_vec()));
@@ -221,7 +301,7 @@ fn an_image_that_changes_while_it_is_sent_stops_the_send() {
 fn dropping_the_pipeline_ends_its_threads() {
     let fixture = fixture();
     let mut pipeline = fixture.start(fixture.image(), 2);
-    assert!(pipeline.filled.recv().unwrap().is_some());
+    assert!(next(&mut pipeline.filled[0]).unwrap().is_some());
     let free = pipeline.free.clone();
     drop(pipeline);
     // The planner holds the only receiver of free slots: when that is gone, so is the planner.
@@ -242,7 +322,7 @@ fn drain_and_compare(
 ) -> Option<PrecomputeError> {
     for count in 0.. {
         meanwhile(count);
-        let mut job = match pipeline.filled.recv() {
+        let mut job = match next(&mut pipeline.filled[0]) {
             Ok(Some(job)) => job,
             Ok(None) => return None,
             Err(error) => return Some(error),
@@ -329,7 +409,7 @@ fn a_job_that_was_filled_from_a_changed_file_is_not_handed_on() {
         thread::sleep(Duration::from_millis(20));
         let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
         let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
-        let mut planner = Planner::new(fixture.session(), cost, RATE_BPS, shape);
+        let mut planner = Planner::new(fixture.session(), cost, pace(), shape);
         let filler = Filler::new(fixture.image(), fixture.manifest.clone(), fixture.session().writer());
         let mut next = || planner.next_job(|| Some(Slot::with_capacity(1500))).unwrap().unwrap();
         // Past the first of each block, whose hash is compared anyway.

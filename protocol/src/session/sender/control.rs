@@ -86,6 +86,11 @@ impl Control {
         self.interval
     }
 
+    /// Keeps repeats to their share of this rate.
+    pub(super) fn set_rate_bps(&mut self, rate_bps: u64) {
+        self.interval = self.affordable_interval(rate_bps);
+    }
+
     fn affordable_interval(&self, rate_bps: u64) -> Duration {
         // Heads, the FDT and the announcement are small: three packets' worth covers them.
         let round_bytes = self.manifest.bytes().len() as u64 + 3 * u64::from(self.symbol_size + EXTENSION_ROOM);

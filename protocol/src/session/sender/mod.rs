@@ -156,6 +156,14 @@ impl SenderSession {
         self.writer
     }
 
+    /// The rate changed: repeats of control packets keep to their share of the new one, from now on.
+    pub fn set_rate_bps(&mut self, rate_bps: u64) {
+        let before = self.control.interval();
+        self.control.set_rate_bps(rate_bps);
+        // What was due by the old interval is due by the new one.
+        self.next_control_at = self.next_control_at.saturating_sub(before) + self.control.interval();
+    }
+
     /// The pass that is being sent, counted from 0.
     pub fn pass(&self) -> u32 {
         self.pass
