@@ -386,8 +386,9 @@ fn a_change_with_its_time_set_back_stops_the_send_and_spoils_no_packet() {
             file.set_modified(modified).unwrap();
         }
     });
-    let error = error.expect("nothing was noticed").to_string();
-    assert!(error.contains("block"), "{error}");
+    // A worker may also look before the time is set back.
+    let error = error.expect("nothing was noticed");
+    assert!(is_changed(Some(&error)) || error.to_string().contains("block"), "{error}");
 }
 
 /// At the worst moment: the file was looked at, and its bytes are about to be read.
