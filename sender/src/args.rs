@@ -1,8 +1,10 @@
 //! The command line of `fleetcast-send`.
 
+use crate::affinity::CpuList;
 use crate::inspect::Extracts;
 use crate::pace::Burst;
 use crate::rate::{RateLayer, parse_rate};
+use crate::transmit::BackendKind;
 use crate::{seal, send};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -165,9 +167,18 @@ pub struct SendArgs {
     /// 1 Gbit/s]
     #[arg(long)]
     pub burst: Option<Burst>,
-    /// How packets reach the kernel: auto, or mmsg
-    #[arg(long, default_value = "auto", value_parser = ["auto", "mmsg"])]
-    pub backend: String,
+    /// How packets reach the kernel: mmsg (sendmmsg), uring (io_uring), or auto for the one that pays here
+    #[arg(long, default_value = "auto")]
+    pub backend: BackendKind,
+    /// Sending threads, each with a socket or ring of its own, that share one rate
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
+    /// Processors that the sending threads are pinned to, in turn, such as 0,2-3
+    #[arg(long, value_name = "CPUS")]
+    pub pin_senders: Option<CpuList>,
+    /// Processors that the worker threads are pinned to, in turn
+    #[arg(long, value_name = "CPUS")]
+    pub pin_workers: Option<CpuList>,
     /// Worker threads that prepare packets [default: one less than processors, at least 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
@@ -286,6 +297,10 @@ impl SendArgs {
             dscp: self.dscp,
             loopback: self.loopback,
             burst: self.burst.unwrap_or_default(),
+            backend: self.backend,
+            threads: usize::from(self.threads),
+            pin_senders: self.pin_senders,
+            pin_workers: self.pin_workers,
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             json: self.json,
         })

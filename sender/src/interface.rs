@@ -4,7 +4,7 @@ use crate::rate::{ETHERNET_HEADER, ip_udp_headers};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use std::io;
@@ -93,9 +93,16 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     up: bool,
     multicast: bool,
+    hardware: bool,
 }
 
 impl Interface {
+    /// Whether a device of its own is behind it, as far as the kernel tells: what it calls no kind (veth, bridge, tun, vlan,
+    /// bond and so on), and no loopback.
+    pub fn is_hardware(&self) -> bool {
+        self.hardware
+    }
+
     /// Looks an interface up by name.
     pub fn by_name(name: &str) -> Result<Self, InterfaceError> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
@@ -193,6 +200,10 @@ fn of_link(message: &RouteNetlinkMessage) -> Option<Interface> {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
+    let has_kind = link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().any(|info| matches!(info, LinkInfo::Kind(_))),
+        _ => false,
+    });
     let gso = find(|attribute| if let LinkAttribute::GsoMaxSize(bytes) = attribute { Some(*bytes) } else { None });
     let gso_v4 =
         find(|attribute| if let LinkAttribute::GsoIpv4MaxSize(bytes) = attribute { Some(*bytes) } else { None });
@@ -205,6 +216,7 @@ fn of_link(message: &RouteNetlinkMessage) -> Option<Interface> {
         up: link.header.flags.contains(LinkFlags::Up),
         // The loopback has no such flag, and does.
         multicast: link.header.flags.intersects(LinkFlags::Multicast | LinkFlags::Loopback),
+        hardware: !has_kind && !link.header.flags.contains(LinkFlags::Loopback),
     })
 }
 
@@ -241,6 +253,7 @@ mod tests {
         let lo = Interface::by_name("lo").unwrap();
         assert_eq!(lo.index, 1);
         assert!(lo.mtu >= 1500);
+        assert!(!lo.is_hardware());
         let group = "239.1.1.1".parse().unwrap();
         assert_eq!(lo.source_for(group, None).unwrap().to_string(), "127.0.0.1");
         let error = lo.source_for(group, Some("192.0.2.1".parse().unwrap())).unwrap_err();
@@ -263,6 +276,7 @@ mod tests {
             addresses: Vec::new(),
             up: true,
             multicast: true,
+            hardware: true,
         };
         let group: IpAddr = "232.1.1.1".parse().unwrap();
         // 45 × 1,424 flies, 46 × 1,424 falls (measured).

@@ -3,6 +3,7 @@
 //! [`image`] (mapped) → [`precompute`] (slots filled ahead by workers) → [`pace`] (absolute schedule) → [`transmit`]
 //! (one file a backend); [`send`] joins them. [`keygen`], [`seal`](mod@seal) and [`inspect`] are for where releases are made.
 
+pub mod affinity;
 pub mod args;
 pub mod image;
 pub mod inspect;

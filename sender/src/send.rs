@@ -1,26 +1,30 @@
 //! `send`: image → precompute → pace → transmit.
 
+mod error;
+mod options;
+
+pub use error::SendError;
+pub use options::Options;
+
+use crate::affinity::pinned;
 use crate::image::{Image, ImageError};
-use crate::interface::{Interface, InterfaceError};
-use crate::pace::{self, Burst, Pace, PaceError, Progress, Timeline};
-use crate::precompute::{self, FillError, Filler, Planner, PrecomputeError, Shape, Threads};
-use crate::rate::{Cost, RateLayer};
+use crate::interface::Interface;
+use crate::pace::{self, Pace, Progress, Timeline};
+use crate::precompute::{self, Filler, Planner, Shape};
+use crate::rate::Cost;
 use crate::report::Report;
-use crate::transmit::{self, Backend, Mmsg, SlotShape, SocketError, SocketOptions};
-use fleetcast_cli::exit;
+use crate::transmit::{self, Backend, Choice, Egress, SlotShape, SocketOptions};
 use fleetcast_protocol::channel::{Channel, ChannelError};
-use fleetcast_protocol::manifest::{ImageMismatch, ManifestError, SignedManifest, UnverifiedManifest};
-use fleetcast_protocol::session::sender::{SenderConfig, SenderError, SenderSession, SymbolWriter};
-use fleetcast_protocol::session::{Profile, RepairShare, SymbolId};
+use fleetcast_protocol::manifest::{ImageMismatch, SignedManifest, UnverifiedManifest};
+use fleetcast_protocol::session::SymbolId;
+use fleetcast_protocol::session::sender::{SenderConfig, SenderSession, SymbolWriter};
 use serde_json::json;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use thiserror::Error;
 
 /// Bytes of packets that one job computes repair for, at most: a whole section of the default window fits.
 const REPAIR_JOB_BYTES: usize = 4 << 20;
@@ -30,119 +34,6 @@ const SOURCE_JOB_BYTES: usize = 256 << 10;
 const SLOT_BYTES: usize = 4 * REPAIR_JOB_BYTES;
 /// The largest control packet; slots take any packet.
 const MAX_CONTROL_PACKET: usize = 1500;
-
-/// What to send, where, and how.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The image.
-    pub image: PathBuf,
-    /// Its manifest.
-    pub manifest: PathBuf,
-    /// Group address.
-    pub group: IpAddr,
-    /// UDP port of the group.
-    pub port: u16,
-    /// Interface name.
-    pub interface: String,
-    /// Source address; the interface's when not given.
-    pub source: Option<IpAddr>,
-    /// Rate in bits a second.
-    pub rate_bps: u64,
-    /// Which bits the rate counts.
-    pub rate_layer: RateLayer,
-    /// Planned repair.
-    pub repair: RepairShare,
-    /// Passes, or `None` for ever.
-    pub passes: Option<u32>,
-    /// Blocks interleaved.
-    pub window_blocks: u16,
-    /// Dialect.
-    pub profile: Profile,
-    /// Transport session id; random when not given.
-    pub tsi: Option<u32>,
-    /// TTL or hop limit.
-    pub ttl: u8,
-    /// DSCP.
-    pub dscp: u8,
-    /// Whether receivers on this host hear it too.
-    pub loopback: bool,
-    /// What may leave back to back.
-    pub burst: Burst,
-    /// Worker threads.
-    pub workers: usize,
-    /// Events as JSON.
-    pub json: bool,
-}
-
-/// Why a send did not end well.
-#[derive(Debug, Error)]
-pub enum SendError {
-    /// The manifest cannot be read.
-    #[error("cannot read the manifest {path}: {source}; `fleetcast-send seal` makes one")]
-    ReadManifest {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// It is no manifest.
-    #[error("{path} is no manifest: {source}")]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: ManifestError,
-    },
-    /// The image cannot be sent.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// The group, source and port make no channel.
-    #[error(transparent)]
-    Channel(#[from] ChannelError),
-    /// The interface cannot be used.
-    #[error(transparent)]
-    Interface(#[from] InterfaceError),
-    /// The socket cannot be used.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The session cannot be started.
-    #[error(transparent)]
-    Session(#[from] SenderError),
-    /// The threads cannot be started.
-    #[error(transparent)]
-    Precompute(#[from] PrecomputeError),
-    /// Sending stopped.
-    #[error(transparent)]
-    Pace(#[from] PaceError),
-    /// There is no memory for slots.
-    #[error("cannot map memory for packets: {0}")]
-    Memory(io::Error),
-    /// There is no randomness for the TSI.
-    #[error("cannot get randomness for the TSI: {0}; give one with --tsi")]
-    Random(String),
-    /// SIGINT or SIGTERM.
-    #[error("interrupted; send again with the same manifest and receivers continue where they were")]
-    Interrupted,
-}
-
-impl SendError {
-    /// The exit code for this kind of failure.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Channel(_) | Self::Session(_) => exit::USAGE,
-            Self::ReadManifest { .. } | Self::Interface(_) | Self::Socket(_) | Self::Memory(_) => exit::ENVIRONMENT,
-            Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
-            Self::Image(_) => exit::ENVIRONMENT,
-            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(
-                ImageError::Mismatch(_) | ImageError::Changed(_),
-            )))) => exit::VERIFICATION,
-            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(_)))) => exit::ENVIRONMENT,
-            Self::Pace(PaceError::Transmit(_)) => exit::ENVIRONMENT,
-            Self::Precompute(_) | Self::Pace(_) | Self::Random(_) => exit::UNEXPECTED,
-            Self::Interrupted => exit::INTERRUPTED,
-        }
-    }
-}
 
 /// Reads the manifest at `path`, without trusting it: receivers do that.
 pub fn read_manifest(path: &Path) -> Result<UnverifiedManifest, SendError> {
@@ -165,9 +56,12 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let symbol_size = manifest.manifest().partition.symbol_size();
     let packet_len = session.writer().packet_len(SymbolId { sbn: 0, esi: 0 });
     interface.check_mtu(options.group, packet_len, symbol_size)?;
-    let socket = transmit::open(&socket_options(options, source), &interface)?;
-    let backend: Box<dyn Backend> =
-        Box::new(Mmsg::new(vec![socket], interface.max_super_packet_bytes(options.group), false));
+    let (senders, workers) =
+        (pinned(options.threads, options.pin_senders.clone())?, pinned(options.workers, options.pin_workers.clone())?);
+    let socket_options = socket_options(options, source);
+    let egress =
+        Egress { options: &socket_options, interface: &interface, threads: options.threads, huge_pages: false };
+    let choice = transmit::choose(options.backend, &egress)?;
 
     let cost = Cost::new(options.rate_layer, options.group);
     let pace = Arc::new(Pace {
@@ -179,16 +73,14 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     });
     let planned = options.passes.map(|passes| session.schedule().len() * u64::from(passes));
     let mut report = Report::new(options.json, planned);
-    report_start(&mut report, options, &channel, tsi, &session, &*backend, &manifest);
+    report_start(&mut report, options, &channel, tsi, &session, &choice, &manifest);
 
-    let (shape, slot_shape, count) = cut(&*backend, &pace, packet_len);
-    let started = backend.start(count, &slot_shape).map_err(SendError::Memory)?;
+    let (shape, slot_shape, count) = cut(&*choice.backend, &pace, packet_len, options.threads);
+    let started = choice.backend.start(count, &slot_shape).map_err(SendError::Memory)?;
     let writer: SymbolWriter = session.writer();
     let planner = Planner::new(session, cost, Arc::clone(&pace), shape);
     let filler = Filler::new(image, manifest, writer);
-    let workers = Threads::new(options.workers);
     let pipeline = precompute::start(planner, filler, started.slots, &workers, started.senders.len())?;
-    let senders = Threads::new(started.senders.len());
     let outcome = pace::run(&pace, pipeline, started.senders, count, &senders, || {
         report.progress(&pace.progress, &cost);
         pace.stop.fetch_or(stop.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -245,11 +137,12 @@ fn socket_options(options: &Options, source: IpAddr) -> SocketOptions {
     }
 }
 
-/// Slots no larger than a burst, and as many as [`SLOT_BYTES`] hold.
-fn cut(backend: &dyn Backend, pace: &Pace, packet_len: usize) -> (Shape, SlotShape, usize) {
+/// Slots no larger than a thread's share of a burst, and as many as [`SLOT_BYTES`] hold.
+fn cut(backend: &dyn Backend, pace: &Pace, packet_len: usize, threads: usize) -> (Shape, SlotShape, usize) {
     let limits = backend.limits();
     let by_bytes = (limits.max_bytes / packet_len).max(1);
-    let burst = pace.burst.packets(pace.timeline.rate_bps(), pace.packet_bits);
+    // Each sending thread has its share of a burst.
+    let burst = pace.burst.packets(pace.timeline.rate_bps(), pace.packet_bits).div_ceil(threads.max(1) as u64);
     let slot_packets = usize::try_from(burst).unwrap_or(usize::MAX).min(limits.max_packets).min(by_bytes);
     let slot_bytes = (slot_packets * packet_len).max(MAX_CONTROL_PACKET);
     let repair_job_slots = (REPAIR_JOB_BYTES / slot_bytes).max(1);
@@ -266,7 +159,7 @@ fn report_start(
     channel: &Channel,
     tsi: u32,
     session: &SenderSession,
-    backend: &dyn Backend,
+    choice: &Choice,
     manifest: &UnverifiedManifest,
 ) {
     let content = manifest.manifest();
@@ -274,7 +167,7 @@ fn report_start(
     let passes = options.passes.map_or("without end".to_owned(), |passes| format!("{passes} pass(es)"));
     let text = format!(
         "sending {} {} ({} bytes, {} blocks of {} symbols, {repair_large} repair symbols each) to {channel} on {}, \
-         {passes} at {} Mbit/s\nbackend {}",
+         {passes} at {} Mbit/s\nbackend {} ({})",
         content.name,
         content.version,
         content.partition.image_len(),
@@ -282,10 +175,12 @@ fn report_start(
         content.partition.largest_k(),
         options.interface,
         options.rate_bps as f64 / 1e6,
-        backend.describe(),
+        choice.backend.describe(),
+        choice.why,
     );
     let fields = json!({
-        "backend": backend.name(), "backend_detail": backend.describe(), "source": channel.source, "group": channel.group,
+        "backend": choice.backend.name(), "backend_detail": choice.backend.describe(), "backend_why": choice.why,
+        "threads": options.threads, "source": channel.source, "group": channel.group,
         "port": channel.port, "interface": options.interface, "tsi": tsi, "profile": options.profile.to_string(),
         "rate_bps": options.rate_bps, "passes": options.passes, "name": content.name, "version": content.version,
         "sequence": content.sequence, "image_bytes": content.partition.image_len(), "blocks": content.partition.blocks(),

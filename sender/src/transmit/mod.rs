@@ -8,18 +8,22 @@
 //! A slot is *lent* to the kernel by [`post`](Transmit::post) and comes back through `free` once its memory may be written
 //! again: at once where the kernel copies, upon its completion where it does not.
 
+mod choose;
 mod layout;
 mod message;
 mod mmsg;
 mod region;
 mod slot;
 mod socket;
+mod uring;
 
+pub use choose::{BackendKind, Choice, ChooseError, Egress, choose};
 pub use layout::{Framing, Layout, SlotShape};
 pub use mmsg::Mmsg;
 pub use region::{Pages, Region};
 pub use slot::{Slot, SlotError};
 pub use socket::{SocketError, SocketOptions, open};
+pub use uring::{Uring, UringError};
 
 use std::collections::VecDeque;
 use std::io;

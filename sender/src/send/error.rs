@@ -1,0 +1,90 @@
+//! Why a send did not end well, and the exit code for it.
+
+use crate::affinity::AffinityError;
+use crate::image::ImageError;
+use crate::interface::InterfaceError;
+use crate::pace::PaceError;
+use crate::precompute::{FillError, PrecomputeError};
+use crate::transmit::ChooseError;
+use fleetcast_cli::exit;
+use fleetcast_protocol::channel::ChannelError;
+use fleetcast_protocol::manifest::ManifestError;
+use fleetcast_protocol::session::sender::SenderError;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why a send did not end well.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The manifest cannot be read.
+    #[error("cannot read the manifest {path}: {source}; `fleetcast-send seal` makes one")]
+    ReadManifest {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is no manifest.
+    #[error("{path} is no manifest: {source}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// The image cannot be sent.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The group, source and port make no channel.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The interface cannot be used.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// No backend works here.
+    #[error(transparent)]
+    Backend(#[from] ChooseError),
+    /// Threads cannot be pinned.
+    #[error(transparent)]
+    Affinity(#[from] AffinityError),
+    /// The session cannot be started.
+    #[error(transparent)]
+    Session(#[from] SenderError),
+    /// The threads cannot be started.
+    #[error(transparent)]
+    Precompute(#[from] PrecomputeError),
+    /// Sending stopped.
+    #[error(transparent)]
+    Pace(#[from] PaceError),
+    /// There is no memory for slots.
+    #[error("cannot map memory for packets: {0}")]
+    Memory(io::Error),
+    /// There is no randomness for the TSI.
+    #[error("cannot get randomness for the TSI: {0}; give one with --tsi")]
+    Random(String),
+    /// SIGINT or SIGTERM.
+    #[error("interrupted; send again with the same manifest and receivers continue where they were")]
+    Interrupted,
+}
+
+impl SendError {
+    /// The exit code for this kind of failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Channel(_) | Self::Session(_) => exit::USAGE,
+            Self::ReadManifest { .. } | Self::Interface(_) | Self::Backend(_) | Self::Affinity(_) | Self::Memory(_) => {
+                exit::ENVIRONMENT
+            }
+            Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
+            Self::Image(_) => exit::ENVIRONMENT,
+            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(
+                ImageError::Mismatch(_) | ImageError::Changed(_),
+            )))) => exit::VERIFICATION,
+            Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(_)))) => exit::ENVIRONMENT,
+            Self::Pace(PaceError::Transmit(_)) => exit::ENVIRONMENT,
+            Self::Precompute(_) | Self::Pace(_) | Self::Random(_) => exit::UNEXPECTED,
+            Self::Interrupted => exit::INTERRUPTED,
+        }
+    }
+}

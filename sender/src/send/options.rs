@@ -1,0 +1,60 @@
+//! What the operator decides about a send.
+
+use crate::affinity::CpuList;
+use crate::pace::Burst;
+use crate::rate::RateLayer;
+use crate::transmit::BackendKind;
+use fleetcast_protocol::session::{Profile, RepairShare};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// What to send, where, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The image.
+    pub image: PathBuf,
+    /// Its manifest.
+    pub manifest: PathBuf,
+    /// Group address.
+    pub group: IpAddr,
+    /// UDP port of the group.
+    pub port: u16,
+    /// Interface name.
+    pub interface: String,
+    /// Source address; the interface's when not given.
+    pub source: Option<IpAddr>,
+    /// Rate in bits a second.
+    pub rate_bps: u64,
+    /// Which bits the rate counts.
+    pub rate_layer: RateLayer,
+    /// Planned repair.
+    pub repair: RepairShare,
+    /// Passes, or `None` for ever.
+    pub passes: Option<u32>,
+    /// Blocks interleaved.
+    pub window_blocks: u16,
+    /// Dialect.
+    pub profile: Profile,
+    /// Transport session id; random when not given.
+    pub tsi: Option<u32>,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// DSCP.
+    pub dscp: u8,
+    /// Whether receivers on this host hear it too.
+    pub loopback: bool,
+    /// What may leave back to back.
+    pub burst: Burst,
+    /// How packets reach the kernel.
+    pub backend: BackendKind,
+    /// Sending threads.
+    pub threads: usize,
+    /// Processors for them.
+    pub pin_senders: Option<CpuList>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Processors for them.
+    pub pin_workers: Option<CpuList>,
+    /// Events as JSON.
+    pub json: bool,
+}
