@@ -106,3 +106,47 @@ fn reports_what_is_no_back_pressure() {
     started.senders[0].finish(&mut free).unwrap();
     assert_eq!(free.len(), 1);
 }
+
+/// RLIMIT_MEMLOCK is 8 MiB by default, and binds who has no CAP_IPC_LOCK.
+#[test]
+fn works_with_less_locked_memory_than_it_would_like() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let (receiver, socket) = sockets();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    if limit.is_none_or(|limit| limit > 16 << 20) {
+        eprintln!("SKIPPED: RLIMIT_MEMLOCK is {limit:?} here, not 8 MiB");
+        return;
+    }
+    // Capabilities are a thread's own.
+    std::thread::spawn(move || {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective.remove(CapabilitySet::IPC_LOCK);
+        set_capabilities(None, sets).unwrap();
+        let backend = Uring::new(vec![socket], 60_000, false, true).unwrap();
+        let shape = SlotShape { packets: 60, ..SHAPE };
+        let mut started = Box::new(backend).start((24 << 20) / 54_000, &shape).unwrap();
+        let findings = started.senders[0].findings().expect("24 MiB were locked within a limit of 8");
+        assert!(findings.contains("RLIMIT_MEMLOCK"), "{findings}");
+        // One slot of the part that is registered, one of the rest.
+        let (last, first) = (started.slots.pop().unwrap(), started.slots.remove(0));
+        let mut slots = VecDeque::from([fill(first, &[900; 2], 1), fill(last, &[900; 2], 3)]);
+        let mut free = Vec::new();
+        started.senders[0].post(&mut slots, &mut free).unwrap();
+        let mut buffer = [0; 1000];
+        for expected in 1..=4 {
+            assert_eq!((receiver.recv(&mut buffer).unwrap(), buffer[0]), (900, expected));
+        }
+        started.senders[0].finish(&mut free).unwrap();
+        assert_eq!(free.len(), 2);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn says_what_is_missing() {
+    let text = |errno| UringError::of(io::Error::from_raw_os_error(errno)).to_string();
+    assert!(text(libc::ENOSYS).contains("this kernel has no io_uring"));
+    assert!(text(libc::EPERM).contains("kernel.io_uring_disabled"));
+    assert!(text(libc::ENOMEM).contains("ulimit -l"));
+}
