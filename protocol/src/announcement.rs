@@ -179,8 +179,8 @@ fn read_urls(fields: &mut Fields) -> Result<Vec<String>, AnnouncementError> {
     Ok(urls.into_iter().filter(|url| is_repair_url(url)).take(MAX_REPAIR_URLS).collect())
 }
 
-/// A URL goes into a request line: printable ASCII without spaces, and a host after the scheme.
-fn is_repair_url(url: &str) -> bool {
+/// Whether `url` can be announced. It goes into a request line: printable ASCII without spaces, and a host after the scheme.
+pub fn is_repair_url(url: &str) -> bool {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     host.is_some_and(|host| host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
         && url.len() <= MAX_URL_LEN

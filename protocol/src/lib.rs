@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod object;
 pub mod partition;
 pub mod policy;
+pub mod random;
 pub mod sdp;
 pub mod session;
 #[cfg(any(test, feature = "simulation"))]

@@ -14,7 +14,6 @@
 
 mod disk;
 mod path;
-mod random;
 mod receiver;
 mod release;
 mod staging;
@@ -22,7 +21,7 @@ mod transmission;
 
 pub use disk::Disk;
 pub use path::{Loss, Path, PathConfig};
-pub use random::Random;
+pub use crate::random::Random;
 pub use receiver::Receiver;
 pub use release::{Release, device, image, release_key};
 pub use staging::Staging;

@@ -219,6 +219,27 @@ impl Block {
         true
     }
 
+    /// Source symbols in place.
+    pub fn received(&self) -> &SymbolSet {
+        &self.received
+    }
+
+    /// Symbols that are lacking for a check at once.
+    pub fn wanted(&self) -> u32 {
+        self.wanted.saturating_sub(self.have())
+    }
+
+    /// The hash did not match, and the source symbols in `doubted` may be why: they go, the others stay.
+    pub fn withdraw(&mut self, doubted: &SymbolSet) {
+        doubted.iter().for_each(|esi| {
+            self.received.remove(esi);
+        });
+        self.state = BlockState::Receiving;
+        (self.wanted, self.wanted_when_quiet) = (self.k + EAGER_OVERHEAD, self.k);
+        // Rows have become free anywhere.
+        self.next_free = self.k + SPILL_ROWS;
+    }
+
     /// Whether some symbol held is known to be wrong.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful

@@ -16,9 +16,11 @@ pub mod journal;
 mod layout;
 mod listener;
 mod loss;
+pub mod ranges;
 mod signed;
 mod stats;
 mod unsigned;
+mod verdict;
 
 pub use action::{Action, BlockCheck, BlockOutcome, Held, Refused, Relocation, Restored, Store};
 pub use block::BlockState;
@@ -37,6 +39,7 @@ use block::Block;
 use budget::Budget;
 use listener::Listener;
 use loss::LossMeter;
+use ranges::Ranges;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -91,6 +94,8 @@ pub struct ReceiverSession {
     reports: Budget,
     /// Signatures to be checked beside an upgrade.
     checks: Budget,
+    /// What is fetched from web servers, if anything may be.
+    ranges: Option<Ranges>,
 }
 
 impl ReceiverSession {
@@ -117,6 +122,7 @@ impl ReceiverSession {
             reported: VecDeque::with_capacity(REPORTED_REFUSALS),
             reports: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD),
             checks: Budget::new(CHECKS_PER_SECOND, Duration::from_secs(1)),
+            ranges: None,
         }
     }
 
@@ -221,6 +227,9 @@ impl ReceiverSession {
             blocks: Vec::new(),
             loss: LossMeter::default(),
         });
+        if let Some(ranges) = &mut self.ranges {
+            ranges.restart(now);
+        }
         // What was queued belongs to the upgrade that this one replaces.
         self.actions.clear();
     }
@@ -279,19 +288,30 @@ impl ReceiverSession {
             return None;
         };
         upgrade.loss.on_symbol(id);
+        if self.ranges.as_mut().is_some_and(|ranges| !ranges.admits(now, id.sbn)) {
+            self.stats.surplus += 1;
+            return None;
+        }
+        let store = self.keep(now, id, &range, packet.payload);
+        match store {
+            Some(_) => self.stats.symbols += 1,
+            None => self.stats.surplus += 1,
+        }
+        store
+    }
+
+    /// Keeps a symbol of `range` if it is of any use, and says where it belongs.
+    fn keep<'p>(&mut self, now: Duration, id: SymbolId, range: &BlockRange, symbol: &'p [u8]) -> Option<Store<'p>> {
+        let upgrade = self.upgrade.as_mut()?;
         let block = upgrade.blocks.get_mut(usize::from(id.sbn))?;
         let starts_over = block.waits_in_vain(id.esi);
         if starts_over {
             block.forget();
         }
-        let Some(placement) = block.place(id.esi) else {
-            self.stats.surplus += 1;
-            return None;
-        };
-        self.stats.symbols += 1;
+        let placement = block.place(id.esi)?;
         self.last_progress_at = now;
         block.last_symbol_at = now;
-        let offset_of = |row| upgrade.layout.row_offset(&range, row);
+        let offset_of = |row| upgrade.layout.row_offset(range, row);
         let store = Store {
             starts_over,
             relocate: placement.relocate.map(|tenant| Relocation {
@@ -303,63 +323,12 @@ impl ReceiverSession {
             id,
             row: placement.row,
             offset: offset_of(placement.row),
-            symbol: packet.payload,
+            symbol,
         };
         if block.is_ready(false) {
             self.check(id.sbn);
         }
         Some(store)
-    }
-
-    /// Queues the check of a block. The store that completed it is returned before the action can be polled.
-    fn check(&mut self, sbn: u8) {
-        let Some(upgrade) = &mut self.upgrade else { return };
-        let (Some(range), Some(block)) = (upgrade.partition.block(sbn), upgrade.blocks.get_mut(usize::from(sbn)))
-        else {
-            return;
-        };
-        let sha256 = upgrade.delivery.block_sha256(sbn);
-        block.start_check();
-        let (received, parked) = block.symbols();
-        self.actions.push_back(Action::Check(BlockCheck {
-            generation: self.generation,
-            range,
-            sha256,
-            received,
-            parked,
-        }));
-    }
-
-    /// A block was checked.
-    pub fn on_block(&mut self, now: Duration, generation: u32, sbn: u8, outcome: BlockOutcome) {
-        if generation != self.generation {
-            return;
-        }
-        let Some(block) = self.upgrade.as_mut().and_then(|upgrade| upgrade.blocks.get_mut(usize::from(sbn))) else {
-            return;
-        };
-        match outcome {
-            BlockOutcome::Verified { decoded, forged_symbols } => {
-                block.verified();
-                self.stats.forged_symbols += u64::from(forged_symbols);
-                self.stats.verified_blocks += 1;
-                self.stats.decoded_blocks += u32::from(decoded);
-                self.last_progress_at = now;
-                self.finish_if_complete();
-            }
-            BlockOutcome::Singular => {
-                self.stats.singular_decodes += 1;
-                if !block.need_more() {
-                    self.actions.push_back(Action::Forgotten { sbn });
-                }
-            }
-            BlockOutcome::Corrupt => {
-                self.stats.corrupt_blocks += u32::from(!block.is_doubtful());
-                if !block.doubt() {
-                    self.actions.push_back(Action::Forgotten { sbn });
-                }
-            }
-        }
     }
 
     /// When [`on_timeout`](Self::on_timeout) wants to be called next, if at all.

@@ -112,6 +112,9 @@ impl ReceiverSession {
             self.listener.forget(tsi);
         } else {
             let (large, small) = announcement.repair_symbols;
+            if let Some(ranges) = &mut self.ranges {
+                ranges.announced(&announcement.repair_urls);
+            }
             let schedule = Schedule::new(upgrade.partition, announcement.window_blocks, large, small);
             upgrade.loss.on_announcement(schedule, announcement.pass, announcement.pass_ended);
         }

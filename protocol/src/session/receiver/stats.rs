@@ -34,6 +34,14 @@ pub struct Stats {
     pub forged_symbols: u64,
     /// Blocks that decoded to other content than the manifest promises: an alarm, somebody forged a symbol.
     pub corrupt_blocks: u32,
+    /// Symbols that were fetched from web servers and kept; not among `symbols`.
+    pub fetched_symbols: u64,
+    /// Bytes that came from web servers.
+    pub fetched_bytes: u64,
+    /// Requests to them.
+    pub fetch_requests: u64,
+    /// Fetches that a server did not complete.
+    pub fetch_failures: u64,
     /// Decodes that failed for a singular set of symbols.
     pub singular_decodes: u32,
 }

@@ -12,6 +12,7 @@ use driver::Receiver;
 use proptest::prelude::*;
 
 mod driver;
+mod fetching;
 mod flood;
 mod resume;
 

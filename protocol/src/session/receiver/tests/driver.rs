@@ -92,21 +92,25 @@ impl Receiver {
     pub(super) fn take(&mut self, packet: &[u8]) {
         self.now += TICK;
         if let Some(store) = self.session.on_packet(self.now, packet) {
-            let symbol_size = usize::from(self.session.manifest().unwrap().manifest().partition.symbol_size());
-            if store.starts_over {
-                self.note(&journal::forgotten_record(store.id.sbn));
-            }
-            if let Some(Relocation { id, row, from, to }) = store.relocate {
-                let tenant = self.medium.staging[from as usize..][..symbol_size].to_vec();
-                self.note(&journal::symbol_record(id, row, &tenant, symbol_size));
-                self.write(Write::Staging { offset: to, bytes: tenant });
-            }
-            let mut symbol = store.symbol.to_vec();
-            symbol.resize(symbol_size, 0);
-            self.write(Write::Staging { offset: store.offset, bytes: symbol });
-            self.note(&journal::symbol_record(store.id, store.row, store.symbol, symbol_size));
+            self.store(&store);
         }
         self.act();
+    }
+
+    pub(super) fn store(&mut self, store: &Store<'_>) {
+        let symbol_size = usize::from(self.session.manifest().unwrap().manifest().partition.symbol_size());
+        if store.starts_over {
+            self.note(&journal::forgotten_record(store.id.sbn));
+        }
+        if let Some(Relocation { id, row, from, to }) = store.relocate {
+            let tenant = self.medium.staging[from as usize..][..symbol_size].to_vec();
+            self.note(&journal::symbol_record(id, row, &tenant, symbol_size));
+            self.write(Write::Staging { offset: to, bytes: tenant });
+        }
+        let mut symbol = store.symbol.to_vec();
+        symbol.resize(symbol_size, 0);
+        self.write(Write::Staging { offset: store.offset, bytes: symbol });
+        self.note(&journal::symbol_record(store.id, store.row, store.symbol, symbol_size));
     }
 
     pub(super) fn write(&mut self, write: Write) {

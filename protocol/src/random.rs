@@ -1,4 +1,7 @@
-//! Small deterministic random numbers.
+//! Small deterministic random numbers, from a seed that the caller draws: back-offs, and worlds that can be replayed. Nothing
+//! secret rests on them.
+
+use std::time::Duration;
 
 /// SplitMix64: every run can be replayed from its seed.
 #[derive(Debug, Clone)]
@@ -35,6 +38,12 @@ impl Random {
         range.start() + self.below(range.end() - range.start() + 1)
     }
 
+    /// A time below `bound`; zero when `bound` is zero.
+    #[expect(clippy::cast_precision_loss, reason = "32 bits are exact")]
+    pub fn time_below(&mut self, bound: Duration) -> Duration {
+        bound.mul_f64((self.next_u64() >> 32) as f64 / 4_294_967_296.0)
+    }
+
     /// A byte.
     pub fn byte(&mut self) -> u8 {
         self.next_u64().to_be_bytes()[0]
@@ -48,5 +57,23 @@ impl Random {
     /// A generator of its own, so that what one part of a world draws does not shift what another draws.
     pub fn fork(&mut self) -> Self {
         Self(self.next_u64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_spread_over_the_bound() {
+        let mut random = Random::new(3);
+        let bound = Duration::from_secs(60);
+        let times: Vec<Duration> = (0..1000).map(|_| random.time_below(bound)).collect();
+        assert!(times.iter().all(|time| *time < bound));
+        for quarter in 0..4u32 {
+            let within = |time: &&Duration| (bound * quarter / 4..bound * (quarter + 1) / 4).contains(*time);
+            assert!((200..300).contains(&times.iter().filter(within).count()));
+        }
+        assert_eq!(random.time_below(Duration::ZERO), Duration::ZERO);
     }
 }
