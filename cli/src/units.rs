@@ -12,6 +12,9 @@ pub enum UnitError {
     /// Not a percentage.
     #[error("'{0}' is not a percentage from 0% to 1000%; write for example 5% or 2.5%")]
     Percent(String),
+    /// Not a number of bytes.
+    #[error("'{0}' is not a positive number of bytes; write for example 500k, 20M or 1G")]
+    Bytes(String),
     /// Not a duration.
     #[error("'{0}' is not a positive time; write for example 60s, 500ms, 5m or 2h")]
     Duration(String),
@@ -32,18 +35,27 @@ fn to_u64(value: f64) -> Option<u64> {
     (value.is_finite() && (0.0..9.2e18).contains(&value)).then_some(value.round() as u64)
 }
 
-/// Parses a rate in bits per second with an optional decimal suffix k, M or G (powers of 1,000).
-pub fn parse_rate_bps(text: &str) -> Result<u64, UnitError> {
-    let error = || UnitError::Rate(text.to_owned());
-    let (value, suffix) = number_and_suffix(text.trim()).ok_or_else(error)?;
+/// Parses a positive number with an optional decimal suffix k, M or G (powers of 1,000).
+fn parse_decimal(text: &str) -> Option<u64> {
+    let (value, suffix) = number_and_suffix(text.trim())?;
     let scale = match suffix {
         "" => 1.0,
         "k" | "K" => 1e3,
         "M" | "m" => 1e6,
         "G" | "g" => 1e9,
-        _ => return Err(error()),
+        _ => return None,
     };
-    to_u64(value * scale).filter(|&rate_bps| rate_bps > 0).ok_or_else(error)
+    to_u64(value * scale).filter(|&number| number > 0)
+}
+
+/// Parses a rate in bits per second with an optional decimal suffix k, M or G (powers of 1,000).
+pub fn parse_rate_bps(text: &str) -> Result<u64, UnitError> {
+    parse_decimal(text).ok_or_else(|| UnitError::Rate(text.to_owned()))
+}
+
+/// Parses a number of bytes with an optional decimal suffix k, M or G (powers of 1,000).
+pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
+    parse_decimal(text).ok_or_else(|| UnitError::Bytes(text.to_owned()))
 }
 
 /// Parses a percentage such as `5%` (the sign may be left out) into hundredths of a percent.
@@ -82,6 +94,7 @@ mod tests {
         assert_eq!(parse_rate_bps("2.5G"), Ok(2_500_000_000));
         assert_eq!(parse_rate_bps("500 k"), Ok(500_000));
         assert_eq!(parse_rate_bps("9600"), Ok(9_600));
+        assert_eq!(parse_bytes("20M"), Ok(20_000_000));
         assert_eq!(parse_permyriad("5%"), Ok(500));
         assert_eq!(parse_permyriad("2.5"), Ok(250));
         assert_eq!(parse_permyriad("0%"), Ok(0));
@@ -95,6 +108,7 @@ mod tests {
     fn refuses_the_rest_with_an_example() {
         for bad in ["", "0", "-1M", "fast", "1X", "1e9", "NaN", "0.0001k", "99999999999999G"] {
             assert!(parse_rate_bps(bad).unwrap_err().to_string().contains("100M"), "{bad}");
+            assert!(parse_bytes(bad).unwrap_err().to_string().contains("20M"), "{bad}");
         }
         for bad in ["", "-5%", "5‰", "1001%", "many"] {
             assert!(parse_permyriad(bad).is_err(), "{bad}");

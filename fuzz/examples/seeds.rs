@@ -33,6 +33,7 @@ fn seeds_of(target: &str) -> Vec<(String, Vec<u8>)> {
     let seeds = match target {
         "announcement" => announcements(),
         "coded_object" => coded_objects(),
+        "content_range" => content_ranges(),
         "fdt" => fdts(),
         "fec_decode" => blocks(),
         "journal" => journals(),
@@ -161,6 +162,12 @@ fn keys() -> Seeds {
         ("public", verifying_key_to_pem(&key.verifying_key()).into_bytes()),
         ("digest", "0a".repeat(32).into_bytes()),
     ]
+}
+
+/// Partial answers, of a known length and of an unknown one.
+fn content_ranges() -> Seeds {
+    let texts = [("known", "bytes 0-1343/50000000"), ("unknown", "bytes 7-7/*")];
+    texts.map(|(name, text)| (name, text.as_bytes().to_vec())).into()
 }
 
 fn descriptions() -> Seeds {

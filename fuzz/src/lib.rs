@@ -6,6 +6,7 @@
 
 pub mod announcement;
 pub mod coded_object;
+pub mod content_range;
 pub mod fdt;
 pub mod fec_decode;
 mod input;
@@ -31,6 +32,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "announcement", run: announcement::run },
     Target { name: "coded_object", run: coded_object::run },
+    Target { name: "content_range", run: content_range::run },
     Target { name: "fdt", run: fdt::run },
     Target { name: "fec_decode", run: fec_decode::run },
     Target { name: "journal", run: journal::run },

@@ -1,13 +1,15 @@
 //! The command line of `fleetcast-recv`.
 
 use crate::apply::Apply;
-use crate::receive::{Options, Trust};
+use crate::receive::{Options, RepairOptions, Trust};
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetcast_cli::keys::read_trust;
-use fleetcast_cli::units::parse_duration;
+use fleetcast_cli::units::{parse_bytes, parse_duration};
+use fleetcast_protocol::announcement::{MAX_URL_LEN, is_repair_url};
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::sdp::SessionDescription;
+use fleetcast_protocol::session::receiver::ranges::{AnnouncedUrls, MAX_SERVERS};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -82,9 +84,49 @@ pub struct ReceiveArgs {
     /// With --once: longest time without progress, such as 60s
     #[arg(long, value_parser = parse_duration, requires = "once")]
     pub timeout: Option<Duration>,
+    /// What multicast does not bring, and how it is fetched
+    #[command(flatten)]
+    pub repair: RepairArgs,
     /// Print one JSON object per event
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `receive` about web servers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Repair by HTTP")]
+pub struct RepairArgs {
+    /// Web server to fetch from what multicast does not bring: URL of the image, or of the folder that holds it under its name
+    /// (with / at the end); may be given several times, and they are asked in this order
+    #[arg(long = "repair-url", value_name = "URL", value_parser = parse_url)]
+    pub urls: Vec<String>,
+    /// Which URLs that the sender announces are asked after those: those on the host of --source, any (anybody who can forge
+    /// its packets may then choose whom this device asks), or none
+    #[arg(long = "repair-announced", value_name = "WHICH", default_value = "source")]
+    pub announced: Announced,
+    /// Most bytes to fetch for one upgrade, such as 20M [default: no limit]
+    #[arg(long = "repair-budget", value_name = "BYTES", value_parser = parse_bytes)]
+    pub budget: Option<u64>,
+    /// Fetch when multicast has brought nothing for so long
+    #[arg(long = "repair-offset", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub offset: Duration,
+    /// And a random part of so long, so that a fleet does not ask all at once
+    #[arg(long = "repair-period", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub period: Duration,
+    /// How long a web server may take to answer, beside the time for 16 kB/s
+    #[arg(long = "repair-timeout", value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    pub answer_timeout: Duration,
+}
+
+/// Which announced URLs are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Announced {
+    /// None
+    None,
+    /// Those on the host that sends
+    Source,
+    /// Any
+    Any,
 }
 
 impl ReceiveArgs {
@@ -95,6 +137,7 @@ impl ReceiveArgs {
         }
         let (channel, sdp_tsi) = self.channel()?;
         let trust = self.trust()?;
+        let repair = self.repair.into_options(&trust, channel.source)?;
         Ok(Options {
             channel,
             tsi: self.tsi.or(sdp_tsi),
@@ -105,6 +148,7 @@ impl ReceiveArgs {
             apply: self.apply,
             once: self.once,
             timeout: self.timeout,
+            repair,
             json: self.json,
         })
     }
@@ -139,7 +183,59 @@ impl ReceiveArgs {
     }
 }
 
+impl RepairArgs {
+    /// How to fetch; `None` when there is nobody to be asked.
+    fn into_options(self, trust: &Trust, source: Option<IpAddr>) -> Result<Option<RepairOptions>> {
+        if let Trust::Nobody = trust {
+            if !self.urls.is_empty() {
+                bail!("--repair-url has no use with --trust none: no hash would tell whether a server is right");
+            }
+            return Ok(None);
+        }
+        if self.urls.len() > MAX_SERVERS {
+            bail!("at most {MAX_SERVERS} --repair-url can be given, not {}", self.urls.len());
+        }
+        let announced = match self.announced {
+            Announced::None => AnnouncedUrls::Ignored,
+            Announced::Source => AnnouncedUrls::OfSources(source.into_iter().collect()),
+            Announced::Any => AnnouncedUrls::Any,
+        };
+        if self.urls.is_empty() && matches!(announced, AnnouncedUrls::Ignored) {
+            return Ok(None);
+        }
+        Ok(Some(RepairOptions {
+            urls: self.urls,
+            announced,
+            budget_bytes: self.budget,
+            offset: self.offset,
+            period: self.period,
+            timeout: self.answer_timeout,
+        }))
+    }
+}
+
+fn parse_url(text: &str) -> Result<String, String> {
+    if is_repair_url(text) && text.starts_with("http://") {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "'{text}' is no URL to fetch from: http://, a host, at most {MAX_URL_LEN} printable characters without spaces; for \
+         example http://repair.example/firmware/"
+    ))
+}
+
 fn read_sdp(path: &Path) -> Result<SessionDescription> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     SessionDescription::parse(&text).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

@@ -3,13 +3,13 @@
 
 use crate::medium;
 use crate::staging::{Staging, StagingError};
+use crate::wake::Wake;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use fleetcast_fec::{Codec, DecodeArgumentError};
 use fleetcast_protocol::session::receiver::{BlockCheck, BlockOutcome};
-use rustix::event::{EventfdFlags, eventfd};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
@@ -58,7 +58,7 @@ pub struct Checker {
     /// Taken when the checker is dropped, which ends the threads.
     jobs: Option<(Sender<Job>, Sender<medium::Job>)>,
     results: Receiver<Result<Checked, CheckError>>,
-    wake: Arc<OwnedFd>,
+    wake: Wake,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -66,7 +66,7 @@ pub struct Checker {
 #[derive(Clone)]
 struct Teller {
     results: Sender<Result<Checked, CheckError>>,
-    wake: Arc<OwnedFd>,
+    wake: Wake,
 }
 
 impl Teller {
@@ -74,8 +74,7 @@ impl Teller {
         if let Some(result) = result.transpose() {
             // Nobody listens any more only when the checker is being dropped.
             let _ = self.results.send(result);
-            // The counter cannot overflow: it is read after every wake-up.
-            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+            self.wake.ask();
         }
     }
 }
@@ -83,12 +82,12 @@ impl Teller {
 impl Checker {
     /// Starts the threads.
     pub fn start() -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let wake = Wake::new()?;
         // At most Z = 255 blocks are under way, so no queue grows beyond that.
         let (jobs, incoming) = unbounded();
         let (medium_jobs, medium_incoming) = unbounded();
         let (outgoing, results) = unbounded();
-        let teller = Teller { results: outgoing, wake: Arc::clone(&wake) };
+        let teller = Teller { results: outgoing, wake: wake.clone() };
         let mut worker = Worker { codec: Codec::new(), rows: Vec::new(), image: None, medium: medium_jobs.clone() };
         let checker_teller = teller.clone();
         let threads = vec![
@@ -147,9 +146,7 @@ impl Checker {
 
     /// Clears the wake-up before results are polled.
     pub fn clear_wake(&self) {
-        let mut count = [0; 8];
-        // EAGAIN says that it was clear.
-        let _ = rustix::io::read(&*self.wake, &mut count);
+        self.wake.clear();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`ingest`] (membership, packets) → the session of `fleetcast_protocol` → [`staging`] (symbols in their places) →
 //! [`checker`] (decode, hash) → [`medium`] (sync, [`read_back`] of the whole image) → [`apply`](mod@apply) (the verified image becomes the installed one); [`receive`](mod@receive)
-//! joins them, [`state`] remembers across restarts.
+//! joins them, [`repair`] fetches what multicast does not bring, [`state`] remembers across restarts.
 
 pub mod apply;
 pub mod args;
@@ -12,7 +12,9 @@ pub mod journal;
 pub mod medium;
 pub mod read_back;
 pub mod receive;
+pub mod repair;
 pub mod report;
 pub mod restore;
 pub mod staging;
 pub mod state;
+mod wake;

@@ -3,12 +3,14 @@
 use crate::apply::Apply;
 use crate::ingest::{Interface, Joined};
 use crate::receive::ReceiveError;
+use crate::repair::FetchError;
 use fleetcast_cli::events::Events;
 use fleetcast_cli::usage;
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Acceptance;
+use fleetcast_protocol::session::receiver::ranges::{Distrusted, FetchEnd};
 use fleetcast_protocol::session::receiver::{ReceiverSession, Stats, UnsignedFile};
 use indicatif::HumanDuration;
 use serde_json::{Value, json};
@@ -198,6 +200,33 @@ impl Report {
         self.events.tell("verified", fields, &text);
     }
 
+    /// A web server was asked for symbols of block `sbn`.
+    pub fn fetched(&self, url: &str, sbn: u8, end: &FetchEnd, error: Option<&FetchError>) {
+        let error = error.map(ToString::to_string);
+        let fields = json!({ "url": url, "block": sbn, "requests": end.requests, "bytes": end.bytes, "error": error });
+        if self.events.is_json() || error.is_some() {
+            let text = format!("{url} failed for block {sbn}: {}", error.unwrap_or_default());
+            self.events.tell("fetch", fields, &text);
+        }
+    }
+
+    /// A web server gives wrong bytes.
+    pub fn distrusted(&self, server: &Distrusted) {
+        let consequence = if server.is_proven { "it is asked no more" } else { "others are asked first" };
+        let text = format!("WARNING: {} gave bytes that are not the image's: {consequence}", server.url);
+        self.events.tell("distrusted", json!({ "url": server.url, "proven": server.is_proven }), &text);
+    }
+
+    /// What is lacking costs more than may be fetched.
+    pub fn over_budget(&self, fetched_bytes: u64, lacking_symbols: u64) {
+        let text = format!(
+            "{lacking_symbols} symbols are lacking, and with {fetched_bytes} bytes fetched --repair-budget does not \
+             suffice: waiting for the sender to repeat them"
+        );
+        let fields = json!({ "fetched_bytes": fetched_bytes, "lacking_symbols": lacking_symbols });
+        self.events.tell("over_budget", fields, &text);
+    }
+
     /// The policy is done; `path` is where the image is, if that is known.
     pub fn applied(&self, policy: &Apply, path: Option<&Path>) {
         // Policy `none` stages and applies nothing.
@@ -232,19 +261,24 @@ impl Report {
             "packets": stats.packets, "bytes": stats.bytes, "symbols": stats.symbols, "lost": lost, "loss": loss,
             "blocks": stats.verified_blocks, "decoded_blocks": stats.decoded_blocks,
             "restored_blocks": stats.restored_blocks, "restored_symbols": stats.restored_symbols, "corrupt_blocks": stats.corrupt_blocks,
-            "forged_symbols": stats.forged_symbols,
+            "forged_symbols": stats.forged_symbols, "fetched_symbols": stats.fetched_symbols,
+            "fetched_bytes": stats.fetched_bytes, "fetch_requests": stats.fetch_requests,
+            "fetch_failures": stats.fetch_failures,
             "singular_decodes": stats.singular_decodes, "surplus": stats.surplus, "early": stats.early,
             "foreign": stats.foreign, "malformed": stats.malformed, "control": stats.control,
             "refused": stats.refused, "socket_drops": socket_drops,
             "cpu_s": usage::cpu_s(), "peak_rss_bytes": usage::peak_rss_bytes(),
         });
+        let symbols = stats.symbols + stats.fetched_symbols;
         let mut text = format!(
-            "{result}: {} symbols, {} of {} blocks decoded, {:.2} s",
-            stats.symbols,
+            "{result}: {symbols} symbols, {} of {} blocks decoded, {:.2} s",
             stats.decoded_blocks,
             stats.verified_blocks,
             now.as_secs_f64()
         );
+        if stats.fetch_requests > 0 {
+            text += &format!("; {} bytes of them by HTTP", stats.fetched_bytes);
+        }
         if socket_drops > 0 {
             text += &format!("; {socket_drops} packets were dropped at the socket: this host is too slow for the rate");
         }

@@ -7,6 +7,7 @@
 //! | `manifest.fcm` | the manifest whose image is in `staging` |
 //! | `staging` | the image as it comes together |
 //! | `journal` | which symbols lie where in `staging` |
+//! | `fetched` | how many bytes of it came from web servers |
 //! | `unsigned.staging` | a file that nobody signed, as it comes together |
 //! | `unsigned` | the whole of it, with policy `none` |
 //! | `verified` | the whole, verified image, with policy `none` |
@@ -131,6 +132,11 @@ impl State {
         self.folder.join("journal")
     }
 
+    /// Where it is noted how much was fetched from web servers.
+    pub fn fetched_path(&self) -> PathBuf {
+        self.folder.join("fetched")
+    }
+
     /// The manifest of an upgrade that an earlier run left unfinished, as it came: nothing of it is verified.
     pub fn unfinished(&self) -> Option<Vec<u8>> {
         let manifest = fs::read(self.manifest_path()).ok()?;
@@ -182,7 +188,7 @@ impl State {
         write_durably(&path, &json)?;
         self.installed = Some(installed);
         // Left over or already moved away: either way nothing depends on them any more.
-        for path in [self.manifest_path(), self.journal_path(), self.staging_path()] {
+        for path in [self.manifest_path(), self.journal_path(), self.staging_path(), self.fetched_path()] {
             let _ = fs::remove_file(path);
         }
         Ok(())
@@ -221,13 +227,26 @@ fn read_installed(path: &Path) -> Result<Option<Installed>, StateError> {
 
 /// Replaces the file at `path` as a whole: after a crash it holds the old content or the new, never a mixture.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
-    let mut file = File::create(&temporary).map_err(io_error("write", &temporary))?;
+    let (mut file, temporary) = create_beside(path)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &temporary))?;
     fs::rename(&temporary, path).map_err(io_error("replace", path))?;
     sync_folder_of(path).map_err(io_error("sync the folder of", path))
+}
+
+/// Replaces the file at `path` as a whole, without waiting for the medium: a power cut may leave it empty.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let (mut file, temporary) = create_beside(path)?;
+    file.write_all(bytes).map_err(io_error("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(io_error("replace", path))
+}
+
+/// A new file with another name than `path` in the same folder.
+fn create_beside(path: &Path) -> Result<(File, PathBuf), StateError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let file = File::create(&temporary).map_err(io_error("write", &temporary))?;
+    Ok((file, temporary))
 }
 
 /// Makes a rename in the folder of `path` durable.

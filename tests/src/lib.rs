@@ -29,5 +29,6 @@ pub mod release;
 pub mod root;
 pub mod scratch;
 pub mod sweep;
+pub mod web;
 
 pub use error::LabError;

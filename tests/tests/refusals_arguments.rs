@@ -177,6 +177,36 @@ fn numbers_that_no_sender_can_work_with() {
 }
 
 #[test]
+fn repair_that_cannot_be() {
+    let desk = Desk::new();
+    let long = format!("http://{}", "a".repeat(200));
+    for (option, value, messages) in [
+        ("--repair-url", "ftp://host/fw", &["is no URL to fetch from", "http://repair.example/firmware/"][..]),
+        ("--repair-url", "https://host/fw", &["is no URL to fetch from", "http://"]),
+        ("--repair-url", "http:///fw", &["is no URL to fetch from"]),
+        ("--repair-url", "http://host/a b", &["without spaces"]),
+        ("--repair-url", &long, &["at most 200"]),
+        ("--repair-budget", "0", &["is not a positive number of bytes", "20M"]),
+        ("--repair-budget", "-1", &["is not a positive number of bytes"]),
+        ("--repair-budget", "lots", &["is not a positive number of bytes"]),
+        ("--repair-offset", "0s", &["is not a positive time"]),
+        ("--repair-period", "soon", &["is not a positive time"]),
+        ("--repair-timeout", "-5s", &["is not a positive time"]),
+        ("--repair-announced", "everybody", &["none, source, any"]),
+    ] {
+        assert_fails(desk.receive(None, &[(option, value)]), USAGE, messages);
+    }
+    let mut many = desk.receive(None, &[]);
+    many.args((0..17).flat_map(|n| ["--repair-url".to_owned(), format!("http://host{n}/")]));
+    assert_fails(many, USAGE, &["at most 16 --repair-url can be given, not 17"]);
+    let mut anybody = Command::new(&desk.binaries.recv);
+    anybody.args(["receive", "--trust", "none", "--group", "239.1.2.3", "--port", "5000", "--interface", "lo"]);
+    anybody.arg("--state").arg(desk.state()).args(["--repair-url", "http://host/"]);
+    assert_fails(anybody, USAGE, &["--repair-url has no use with --trust none"]);
+    assert!(!desk.state().exists());
+}
+
+#[test]
 fn images_and_symbols_that_cannot_be_sealed() {
     let desk = Desk::new();
     let image = desk.scratch.join("other.bin");

@@ -19,9 +19,9 @@ mod release;
 mod staging;
 mod transmission;
 
+pub use crate::random::Random;
 pub use disk::Disk;
 pub use path::{Loss, Path, PathConfig};
-pub use crate::random::Random;
 pub use receiver::Receiver;
 pub use release::{Release, device, image, release_key};
 pub use staging::Staging;

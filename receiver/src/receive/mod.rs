@@ -9,6 +9,7 @@ pub use trust::Trust;
 
 use crate::apply::{Apply, check_target};
 use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::session::receiver::ranges::AnnouncedUrls;
 use run::Run;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -35,8 +36,27 @@ pub struct Options {
     pub once: bool,
     /// Longest time without progress, with `once`.
     pub timeout: Option<Duration>,
+    /// How web servers are asked for what multicast does not bring, if at all.
+    pub repair: Option<RepairOptions>,
     /// Events as JSON.
     pub json: bool,
+}
+
+/// How web servers are asked for what multicast does not bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// URLs of the image, or of folders that hold it, in the order to be asked.
+    pub urls: Vec<String>,
+    /// Which announced URLs are asked after those.
+    pub announced: AnnouncedUrls,
+    /// Bytes that may be fetched for an upgrade.
+    pub budget_bytes: Option<u64>,
+    /// Multicast must have brought nothing for this long.
+    pub offset: Duration,
+    /// And then a random part of this passes.
+    pub period: Duration,
+    /// How long a server may take for an answer.
+    pub timeout: Duration,
 }
 
 /// Receives until the upgrade is done (with `once`), until `stop` is set, or until something fails.

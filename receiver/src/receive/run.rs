@@ -1,5 +1,7 @@
 //! One receiver while it runs.
 
+mod fetching;
+mod storing;
 mod unsigned;
 
 use super::trust::unix_s;
@@ -8,6 +10,7 @@ use crate::apply::{Apply, apply};
 use crate::checker::{Checked, Checker};
 use crate::ingest::{self, Batch, Interface, Joined};
 use crate::journal::JournalFile;
+use crate::repair::{Fetcher, read_spent};
 use crate::report::Report;
 use crate::restore::restore;
 use crate::staging::Staging;
@@ -17,7 +20,7 @@ use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Acceptance;
 use fleetcast_protocol::session::receiver::journal::Journal;
-use fleetcast_protocol::session::receiver::{Action, Delivery, ReceiverSession, Relocation, Restored, StagingLayout};
+use fleetcast_protocol::session::receiver::{Action, Delivery, ReceiverSession, Restored, StagingLayout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs;
 use std::io;
@@ -39,6 +42,8 @@ pub struct Run<'o> {
     joined: Joined,
     session: ReceiverSession,
     checker: Checker,
+    /// If anything may be fetched.
+    fetcher: Option<Fetcher>,
     staging: Option<Arc<Staging>>,
     journal: Option<JournalFile>,
     report: Report,
@@ -48,6 +53,7 @@ pub struct Run<'o> {
     /// Symbols that were kept when staging was synced last.
     synced_symbols: u64,
     last_refusal: Option<String>,
+    said_over_budget: bool,
     dropped: u32,
     /// Set when `once` is satisfied, to the word for the summary.
     done: Option<&'static str>,
@@ -66,10 +72,11 @@ impl<'o> Run<'o> {
         }
         let mut run = Self {
             options,
-            session: options.trust.session(&state, options.tsi),
+            session: fetching::session(options, options.trust.session(&state, options.tsi))?,
             state,
             joined,
             checker: Checker::start()?,
+            fetcher: options.repair.as_ref().map(|repair| Fetcher::start(repair.timeout)).transpose()?,
             staging: None,
             journal: None,
             report,
@@ -78,6 +85,7 @@ impl<'o> Run<'o> {
             next_sync: SYNC_INTERVAL,
             synced_symbols: 0,
             last_refusal: None,
+            said_over_budget: false,
             dropped: 0,
             done: None,
         };
@@ -137,6 +145,7 @@ impl<'o> Run<'o> {
             self.wait()?;
             self.take_packets(&mut batch)?;
             self.take_checks()?;
+            self.take_fetched()?;
             self.take_time()?;
             self.keep_journal()?;
             if let Some(word) = self.done {
@@ -149,7 +158,8 @@ impl<'o> Run<'o> {
     fn wait(&self) -> Result<(), ReceiveError> {
         let now = self.now();
         let flush = self.journal.as_ref().and_then(JournalFile::next_flush);
-        let deadlines = [self.session.poll_timeout(), flush, Some(self.next_progress)];
+        let fetch = self.session.next_fetch_at();
+        let deadlines = [self.session.poll_timeout(), fetch, flush, Some(self.next_progress)];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(Duration::MAX);
         let sleep = deadline.saturating_sub(now).min(MAX_SLEEP);
         let timeout = Timespec {
@@ -157,7 +167,9 @@ impl<'o> Run<'o> {
             tv_nsec: i64::from(sleep.subsec_nanos()),
         };
         let wake = self.checker.wake();
-        let mut fds = [PollFd::new(&self.joined.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        let mut fds =
+            vec![PollFd::new(&self.joined.socket, PollFlags::IN), PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        fds.extend(self.fetcher.as_ref().map(|fetcher| PollFd::from_borrowed_fd(fetcher.wake(), PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).into()),
@@ -182,17 +194,7 @@ impl<'o> Run<'o> {
         let mut symbols = Vec::new();
         for datagram in batch.datagrams() {
             if let Some(store) = self.session.on_packet(now, datagram) {
-                if store.starts_over {
-                    self.note(|journal| journal.forget(store.id.sbn));
-                }
-                if let Some(relocation) = store.relocate {
-                    self.store(&mut symbols)?;
-                    self.relocate(relocation)?;
-                }
-                symbols.push((store.offset, store.symbol));
-                if let Some(journal) = &mut self.journal {
-                    journal.symbol(store.id, store.row, store.symbol);
-                }
+                self.place(&store, &mut symbols)?;
             }
             if self.session.has_actions() {
                 self.store(&mut symbols)?;
@@ -200,31 +202,6 @@ impl<'o> Run<'o> {
             }
         }
         self.store(&mut symbols)
-    }
-
-    fn store(&self, symbols: &mut Vec<(u64, &[u8])>) -> Result<(), ReceiveError> {
-        self.staging.as_ref().map_or(Ok(()), |staging| Ok(staging.store(symbols)?))
-    }
-
-    fn relocate(&mut self, tenant: Relocation) -> Result<(), ReceiveError> {
-        let (Some(staging), Some(journal)) = (&self.staging, &mut self.journal) else { return Ok(()) };
-        let symbol = staging.relocate(tenant.from, tenant.to)?;
-        journal.symbol(tenant.id, tenant.row, &symbol);
-        Ok(())
-    }
-
-    /// Notes what was stored since, and syncs it now and then.
-    fn keep_journal(&mut self) -> Result<(), ReceiveError> {
-        let now = self.now();
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        journal.flush_if_due(now)?;
-        let symbols = self.session.stats().symbols;
-        if now >= self.next_sync && symbols > self.synced_symbols {
-            self.next_sync = now + SYNC_INTERVAL;
-            self.synced_symbols = symbols;
-            self.checker.sync(self.session.generation(), journal.file());
-        }
-        Ok(())
     }
 
     fn take_checks(&mut self) -> Result<(), ReceiveError> {
@@ -253,7 +230,9 @@ impl<'o> Run<'o> {
                 self.report.progress(&self.session, now);
             }
         }
-        let idle = now.saturating_sub(self.session.last_progress_at());
+        // While fetching waits for its time, nothing is overdue.
+        let waits_until = self.session.fetching_waits_until().unwrap_or_default();
+        let idle = now.saturating_sub(self.session.last_progress_at().max(waits_until));
         match self.options.timeout {
             // Once all blocks are verified nothing is waited for but the medium.
             Some(timeout) if self.options.once && !self.session.is_complete() && idle >= timeout => {
@@ -306,12 +285,6 @@ impl<'o> Run<'o> {
         self.done_if_once("installed");
     }
 
-    fn note(&mut self, what: impl FnOnce(&mut JournalFile)) {
-        if let Some(journal) = &mut self.journal {
-            what(journal);
-        }
-    }
-
     /// Prepares staging for an accepted manifest; what it holds from an earlier run is kept.
     fn begin(&mut self, manifest: &SignedManifest, acceptance: Acceptance) -> Result<(), ReceiveError> {
         let (content, digest) = (manifest.manifest(), manifest.digest());
@@ -332,6 +305,7 @@ impl<'o> Run<'o> {
         self.staging = Some(staging);
         self.journal = Some(journal);
         self.session.begin(self.now(), found);
+        self.session.restore_fetched_bytes(read_spent(&self.state.fetched_path(), &digest));
         self.report.accepted(manifest, acceptance, continued.then(|| *self.session.stats()));
         Ok(())
     }

@@ -3,7 +3,7 @@
 use fleetcast_protocol::session::receiver::ranges::ContentRange;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use ureq::http::{HeaderMap, Response, header};
 use ureq::{Agent, Body};
@@ -12,8 +12,8 @@ use ureq::{Agent, Body};
 const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Longest time until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server must give at least so many bytes a second, beside its time-out: a slow one is not waited for.
-const LEAST_BYTES_PER_S: u64 = 16 << 10;
+/// Past its time-out a server must have given so many bytes a second: a slow one is not waited for.
+const LEAST_BYTES_PER_S: f64 = 16e3;
 
 /// Why a server did not give what it was asked for.
 #[derive(Debug, Error)]
@@ -28,7 +28,9 @@ pub enum FetchError {
     #[error("it answers with status {0}")]
     Status(u16),
     /// `Content-Range` is missing, or is not what was asked for.
-    #[error("it answers with other bytes than asked for (Content-Range {found:?}, asked for {asked:?} of {image_len}); is it the same image?")]
+    #[error(
+        "it answers with other bytes than asked for (Content-Range {found:?}, asked for {asked:?} of {image_len}); is it the same image?"
+    )]
     OtherRange {
         /// What it said.
         found: String,
@@ -36,6 +38,14 @@ pub enum FetchError {
         asked: Range<u64>,
         /// Length of the image.
         image_len: u64,
+    },
+    /// The body is longer or shorter than it says that it is.
+    #[error("it announces {found} bytes where {expected} were asked for")]
+    OtherLength {
+        /// Its `Content-Length`.
+        found: u64,
+        /// Bytes that were asked for.
+        expected: u64,
     },
     /// The body is compressed.
     #[error("it answers with Content-Encoding {0:?}; switch compression off for the image")]
@@ -77,6 +87,7 @@ impl Client {
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
             .timeout_recv_response(Some(timeout))
+            .timeout_per_read(Some(timeout))
             .max_response_header_size(MAX_HEAD_BYTES)
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
@@ -100,17 +111,19 @@ impl Client {
         take: impl FnMut(Vec<u8>) -> bool,
     ) -> Answer {
         let expected = range.end.saturating_sub(range.start);
-        let request = self.agent.get(url).header("Range", format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let time = self.timeout + Duration::from_secs(expected / LEAST_BYTES_PER_S);
-        match request.config().timeout_global(Some(time)).build().call() {
+        let request =
+            self.agent.get(url).header("Range", format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let pace = Pace { started: Instant::now(), timeout: self.timeout };
+        match request.call() {
             Err(error) => Answer { bytes: 0, error: Some(FetchError::Transport(error.to_string())) },
             Ok(response) => {
                 let head_bytes = head_bytes(response.headers());
                 if let Err(error) = check_head(&response, range, image_len) {
                     return Answer { bytes: head_bytes, error: Some(error) };
                 }
-                let (got, result) = read_body(response.into_body(), expected, piece, take);
-                let error = result.err().map(|reason| FetchError::BrokeOff { got, expected, reason: reason.to_string() });
+                let (got, result) = read_body(response.into_body(), expected, piece, &pace, take);
+                let error =
+                    result.err().map(|reason| FetchError::BrokeOff { got, expected, reason: reason.to_string() });
                 Answer { bytes: head_bytes + got, error }
             }
         }
@@ -132,14 +145,19 @@ fn check_head(response: &Response<Body>, asked: &Range<u64>, image_len: u64) -> 
         status => return Err(FetchError::Status(status)),
     }
     let text = |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+    if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+    {
         return Err(FetchError::Encoded(shortened(encoding)));
     }
     let found = text(header::CONTENT_RANGE).unwrap_or_default();
-    if ContentRange::parse(&found).is_some_and(|range| range.answers(asked, image_len)) {
-        return Ok(());
+    if !ContentRange::parse(&found).is_some_and(|range| range.answers(asked, image_len)) {
+        return Err(FetchError::OtherRange { found: shortened(found), asked: asked.clone(), image_len });
     }
-    Err(FetchError::OtherRange { found: shortened(found), asked: asked.clone(), image_len })
+    let expected = asked.end - asked.start;
+    match response.body().content_length() {
+        Some(found) if found != expected => Err(FetchError::OtherLength { found, expected }),
+        _ => Ok(()),
+    }
 }
 
 /// What a server says is shown, but not pages of it.
@@ -147,14 +165,36 @@ fn shortened(text: String) -> String {
     text.chars().take(80).collect()
 }
 
+/// How fast an answer comes.
+struct Pace {
+    started: Instant,
+    timeout: Duration,
+}
+
+impl Pace {
+    /// An error when `got` bytes are too few by now.
+    fn check(&self, got: u64) -> io::Result<()> {
+        let over = self.started.elapsed().saturating_sub(self.timeout);
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let is_slow = (got as f64) < over.as_secs_f64() * LEAST_BYTES_PER_S;
+        if is_slow { Err(io::Error::new(io::ErrorKind::TimedOut, "it is slower than 16 kB/s")) } else { Ok(()) }
+    }
+}
+
 /// Reads `expected` bytes, and no more whatever the server sends.
-fn read_body(body: Body, expected: u64, piece: usize, mut take: impl FnMut(Vec<u8>) -> bool) -> (u64, io::Result<()>) {
+fn read_body(
+    body: Body,
+    expected: u64,
+    piece: usize,
+    pace: &Pace,
+    mut take: impl FnMut(Vec<u8>) -> bool,
+) -> (u64, io::Result<()>) {
     let mut reader = body.into_reader();
     let mut got = 0;
     while got < expected {
         let len = piece.min(usize::try_from(expected - got).unwrap_or(usize::MAX));
         let mut bytes = vec![0; len];
-        let (filled, result) = fill(&mut reader, &mut bytes);
+        let (filled, result) = fill(&mut reader, &mut bytes, |filled| pace.check(got + filled as u64));
         bytes.truncate(filled);
         got += filled as u64;
         let is_wanted = filled == 0 || take(bytes);
@@ -167,8 +207,8 @@ fn read_body(body: Body, expected: u64, piece: usize, mut take: impl FnMut(Vec<u
     (got, Ok(()))
 }
 
-/// Fills `bytes` as far as the stream goes.
-fn fill(stream: &mut impl Read, bytes: &mut [u8]) -> (usize, io::Result<()>) {
+/// Fills `bytes` as far as the stream goes, and as long as `check` is content with how much came.
+fn fill(stream: &mut impl Read, bytes: &mut [u8], check: impl Fn(usize) -> io::Result<()>) -> (usize, io::Result<()>) {
     let mut filled = 0;
     while filled < bytes.len() {
         match stream.read(&mut bytes[filled..]) {
@@ -176,6 +216,9 @@ fn fill(stream: &mut impl Read, bytes: &mut [u8]) -> (usize, io::Result<()>) {
             Ok(len) => filled += len,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (filled, Err(error)),
+        }
+        if let Err(error) = check(filled) {
+            return (filled, Err(error));
         }
     }
     (filled, Ok(()))

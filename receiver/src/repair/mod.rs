@@ -12,7 +12,7 @@ pub use spent::{read_spent, write_spent};
 
 use crate::wake::Wake;
 use client::Client;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fleetcast_protocol::session::receiver::ranges::{Fetch, FetchEnd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -65,8 +65,8 @@ impl Fetcher {
     /// Starts the thread; a server may take `timeout` for an answer, and more for a long one.
     pub fn start(timeout: Duration) -> io::Result<Self> {
         let wake = Wake::new()?;
-        // The session asks for one fetch at a time.
-        let (jobs, incoming) = bounded::<(Fetch, Arc<AtomicBool>)>(1);
+        // The session asks for one fetch at a time; more wait only when it goes on to other upgrades quickly.
+        let (jobs, incoming) = unbounded::<(Fetch, Arc<AtomicBool>)>();
         let (results, finished) = bounded(CHUNKS_WAITING);
         let waker = wake.clone();
         // It is not waited for when the receiver ends: a server that is slow to answer would hold it up.
@@ -87,9 +87,10 @@ impl Fetcher {
 
     /// Begins to fetch.
     pub fn fetch(&mut self, fetch: Fetch) {
+        self.cancel();
         self.cancelled = Arc::default();
-        // Full only when the session asked twice, and then it gets an answer for each.
-        let _ = self.jobs.try_send((fetch, Arc::clone(&self.cancelled)));
+        // Fails only when the thread is gone, and it ends with the receiver.
+        let _ = self.jobs.send((fetch, Arc::clone(&self.cancelled)));
     }
 
     /// What is being fetched is not needed any more.

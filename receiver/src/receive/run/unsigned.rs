@@ -138,6 +138,7 @@ mod tests {
                 apply,
                 once: true,
                 timeout: None,
+                repair: None,
                 json: true,
             };
             let state = State::open(&options.state).unwrap();

@@ -58,8 +58,19 @@ mod tests {
     fn refuses_the_rest() {
         let long = format!("bytes 0-{}/*", "0".repeat(80));
         for bad in [
-            "", "bytes", "bytes 0-1", "bytes */100", "bytes 5-4/10", "bytes 0-10/10", "bytes +0-1/10", "bytes 0--1/10",
-            "items 0-1/10", "bytes 0-18446744073709551615/*", "bytes 0-1/10, 3-4/10", "bytes=0-1/10", &long,
+            "",
+            "bytes",
+            "bytes 0-1",
+            "bytes */100",
+            "bytes 5-4/10",
+            "bytes 0-10/10",
+            "bytes +0-1/10",
+            "bytes 0--1/10",
+            "items 0-1/10",
+            "bytes 0-18446744073709551615/*",
+            "bytes 0-1/10, 3-4/10",
+            "bytes=0-1/10",
+            &long,
         ] {
             assert_eq!(ContentRange::parse(bad), None, "{bad}");
         }

@@ -239,7 +239,19 @@ impl ReceiverSession {
     pub fn next_fetch_at(&self) -> Option<Duration> {
         let ranges = self.ranges.as_ref().filter(|ranges| ranges.under_way.is_none() && !ranges.is_over_budget)?;
         let server_at = ranges.servers.next_at()?;
+        if self.awaits_verdict(ranges) {
+            return None;
+        }
         self.is_lacking().then(|| ranges.backed_off_until().max(server_at))
+    }
+
+    /// Whether the first block of some server is being checked: nothing more is fetched before it is known to be right.
+    fn awaits_verdict(&self, ranges: &Ranges) -> bool {
+        let blocks = self.upgrade.iter().flat_map(|upgrade| &upgrade.blocks);
+        (0..=u8::MAX)
+            .zip(blocks)
+            .filter(|(_, block)| block.state() == BlockState::Checking)
+            .any(|(sbn, _)| ranges.trials.givers(sbn).iter().any(|&server| !ranges.servers.is_proven(server)))
     }
 
     fn is_lacking(&self) -> bool {
@@ -361,6 +373,7 @@ impl ReceiverSession {
         let Some(ranges) = &mut self.ranges else { return };
         let verdict = ranges.trials.verified(sbn);
         if !forged {
+            verdict.givers.into_iter().for_each(|server| ranges.servers.proved(server));
             verdict.suspects.into_iter().for_each(|server| ranges.suspect(server));
         } else {
             // It may be one of theirs that was wrong, and it may not.

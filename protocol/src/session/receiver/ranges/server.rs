@@ -70,6 +70,8 @@ struct Server {
     rests_until: Duration,
     /// Blocks that were right only without its symbols.
     suspicions: u32,
+    /// A block with symbols of it was right.
+    is_proven: bool,
     lied: bool,
 }
 
@@ -78,10 +80,21 @@ struct Server {
 pub struct Servers(Vec<Server>);
 
 impl Servers {
-    /// Adds a server, unless it is known or there are too many.
+    /// Adds a server, unless it is known, wants TLS, which receivers do not speak, or there are too many.
     pub fn add(&mut self, url: &str) {
-        if is_repair_url(url) && self.0.len() < MAX_SERVERS && self.0.iter().all(|server| server.url != url) {
-            self.0.push(Server { url: url.to_owned(), failures: 0, rests_until: Duration::ZERO, suspicions: 0, lied: false });
+        if is_repair_url(url)
+            && url.starts_with("http://")
+            && self.0.len() < MAX_SERVERS
+            && self.0.iter().all(|server| server.url != url)
+        {
+            self.0.push(Server {
+                url: url.to_owned(),
+                failures: 0,
+                rests_until: Duration::ZERO,
+                suspicions: 0,
+                is_proven: false,
+                lied: false,
+            });
         }
     }
 
@@ -125,6 +138,18 @@ impl Servers {
         }
     }
 
+    /// A block with symbols of server `index` is right.
+    pub fn proved(&mut self, index: usize) {
+        if let Some(server) = self.0.get_mut(index) {
+            server.is_proven = true;
+        }
+    }
+
+    /// Whether a block with symbols of server `index` was right.
+    pub fn is_proven(&self, index: usize) -> bool {
+        self.0.get(index).is_some_and(|server| server.is_proven)
+    }
+
     /// Server `index` failed: it is left alone for a while, longer each time, and not by all receivers equally long.
     pub fn failed(&mut self, index: usize, now: Duration, random: &mut Random) {
         if let Some(server) = self.0.get_mut(index) {
@@ -165,6 +190,7 @@ mod tests {
             ("http://victim?10.77.0.1/", source("10.77.0.1"), false),
             ("http://10.77.0.1\\@victim/", source("10.77.0.1"), false),
             ("http://cdn.example/", AnnouncedUrls::Any, true),
+            ("https://cdn.example/", AnnouncedUrls::Any, false),
             ("http://10.77.0.1/fw", AnnouncedUrls::Ignored, false),
         ] {
             let mut servers = Servers::default();

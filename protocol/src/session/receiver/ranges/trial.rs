@@ -49,6 +49,11 @@ impl Trials {
         self.0.get(&sbn).map_or(&[], |trial| &trial.suspects)
     }
 
+    /// Who gave symbols that block `sbn` holds.
+    pub fn givers(&self, sbn: u8) -> &[usize] {
+        self.0.get(&sbn).map_or(&[], |trial| &trial.givers)
+    }
+
     /// Whether block `sbn` takes only what is fetched.
     pub fn is_exclusive(&self, sbn: u8) -> bool {
         self.0.get(&sbn).is_some_and(|trial| trial.is_exclusive)

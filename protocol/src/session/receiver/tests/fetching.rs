@@ -75,7 +75,8 @@ impl World {
         let server: usize = fetch.url.strip_prefix("http://server/").unwrap().parse().unwrap();
         let behaviour = self.servers[server];
         self.asked.push(server);
-        let mut end = FetchEnd { generation: fetch.generation, bytes: 0, requests: 0, failed: behaviour == Server::Dead };
+        let mut end =
+            FetchEnd { generation: fetch.generation, bytes: 0, requests: 0, failed: behaviour == Server::Dead };
         let mut is_first = true;
         for range in &fetch.ranges {
             end.requests += 1;
@@ -114,7 +115,11 @@ impl World {
 
     #[track_caller]
     fn assert_complete(&self) {
-        assert!(self.receiver.complete == 1 && self.receiver.image() == self.image, "{:?}", self.receiver.session.stats());
+        assert!(
+            self.receiver.complete == 1 && self.receiver.image() == self.image,
+            "{:?}",
+            self.receiver.session.stats()
+        );
     }
 }
 
