@@ -42,6 +42,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Send an image
     Send(SendArgs),
+    /// Ask a sender that runs with --control: `rate 50M`, `status` or `stop`
+    Control(ControlArgs),
     /// Write a session description from which receivers start
     Sdp(SdpArgs),
 }
@@ -133,7 +135,7 @@ pub struct SendArgs {
     /// Source address [default: the interface's]
     #[arg(long)]
     pub source: Option<IpAddr>,
-    /// Bits a second, such as 100M: a hard ceiling
+    /// Bits a second, such as 100M: a hard ceiling, unless it is changed through --control
     #[arg(long, value_parser = parse_rate)]
     pub rate: u64,
     /// Which bits the rate counts: l1 (all that occupies the wire), l2 (frames) or ip
@@ -182,9 +184,22 @@ pub struct SendArgs {
     /// Worker threads that prepare packets [default: one less than processors, at least 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// Listen on this Unix socket for changes of the rate, see the command `control`
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
     /// Print one JSON object per event
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `control`.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// The socket that the sender was given with --control
+    pub socket: PathBuf,
+    /// rate BITS, status, or stop
+    #[arg(required = true)]
+    pub command: Vec<String>,
 }
 
 /// How many passes.
@@ -302,6 +317,7 @@ impl SendArgs {
             pin_senders: self.pin_senders,
             pin_workers: self.pin_workers,
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
+            control: self.control,
             json: self.json,
         })
     }

@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod args;
+pub mod control;
 pub mod image;
 pub mod inspect;
 pub mod interface;

@@ -3,7 +3,8 @@
 use clap::Parser;
 use fleetcast_cli::exit::{self, Failure};
 use fleetcast_cli::stop;
-use fleetcast_sender::args::{Cli, Command, InspectArgs, SdpArgs, SealArgs, SendArgs};
+use fleetcast_sender::args::{Cli, Command, ControlArgs, InspectArgs, SdpArgs, SealArgs, SendArgs};
+use fleetcast_sender::control::{self, ControlError};
 use fleetcast_sender::{inspect, keygen, seal, send};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         Command::Seal(args) => run_seal(args),
         Command::Inspect(args) => run_inspect(&args),
         Command::Send(args) => run_send(args),
+        Command::Control(args) => run_control(&args),
         Command::Sdp(args) => run_sdp(args),
     })
 }
@@ -34,6 +36,15 @@ fn run_send(args: SendArgs) -> Result<(), Failure> {
     let options = args.into_options().map_err(|error| Failure::new(exit::USAGE, anyhow::anyhow!(error)))?;
     let stop = stop::on_signals()?;
     send::send(&options, &stop).map_err(|error| Failure::new(error.exit_code(), error))
+}
+
+fn run_control(args: &ControlArgs) -> Result<(), Failure> {
+    let answer = control::ask(&args.socket, &args.command.join(" ")).map_err(|error| {
+        let code = if matches!(error, ControlError::Refused(_)) { exit::USAGE } else { exit::ENVIRONMENT };
+        Failure::new(code, error)
+    })?;
+    println!("{answer}");
+    Ok(())
 }
 
 fn run_sdp(args: SdpArgs) -> Result<(), Failure> {

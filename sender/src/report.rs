@@ -15,13 +15,21 @@ pub struct Report {
     next_progress: Instant,
     /// Packets of the whole session, when it has an end.
     planned_packets: Option<u64>,
+    /// The rate that was wanted when this was last looked at.
+    wanted_bps: u64,
 }
 
 impl Report {
-    /// Reports as JSON or for people a session of `planned_packets`, if it has an end.
-    pub fn new(json: bool, planned_packets: Option<u64>) -> Self {
+    /// Reports as JSON or for people a session of `planned_packets`, if it has an end, that starts at `rate_bps`.
+    pub fn new(json: bool, planned_packets: Option<u64>, rate_bps: u64) -> Self {
         let now = Instant::now();
-        Self { events: Events::new(json), started: now, next_progress: now + PROGRESS_INTERVAL, planned_packets }
+        Self {
+            events: Events::new(json),
+            started: now,
+            next_progress: now + PROGRESS_INTERVAL,
+            planned_packets,
+            wanted_bps: rate_bps,
+        }
     }
 
     /// Sending starts.
@@ -35,9 +43,14 @@ impl Report {
         self.started = Instant::now();
     }
 
-    /// Progress, at most once a second: to be called more often than that.
-    pub fn progress(&mut self, progress: &Progress, cost: &Cost) {
-        let now = Instant::now();
+    /// Progress, at most once a second: to be called more often than that. A change of rate is told at once.
+    pub fn progress(&mut self, pace: &Pace, cost: &Cost) {
+        let (now, progress, wanted_bps) = (Instant::now(), &pace.progress, pace.timeline.rate_bps());
+        if wanted_bps != self.wanted_bps {
+            self.wanted_bps = wanted_bps;
+            let text = format!("the rate is {} Mbit/s from now on", wanted_bps as f64 / 1e6);
+            self.events.tell("rate", json!({ "rate_bps": wanted_bps }), &text);
+        }
         if now < self.next_progress {
             return;
         }

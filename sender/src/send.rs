@@ -7,6 +7,7 @@ pub use error::SendError;
 pub use options::Options;
 
 use crate::affinity::pinned;
+use crate::control::ControlSocket;
 use crate::image::{Image, ImageError};
 use crate::interface::Interface;
 use crate::pace::{self, Pace, Progress, Timeline};
@@ -72,7 +73,10 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         stop: Arc::new(AtomicBool::new(false)),
     });
     let planned = options.passes.map(|passes| session.schedule().len() * u64::from(passes));
-    let mut report = Report::new(options.json, planned);
+    let mut report = Report::new(options.json, planned, options.rate_bps);
+    let asked_to_stop = Arc::new(AtomicBool::new(false));
+    let serve = |path| ControlSocket::serve(path, Arc::clone(&pace), planned, Arc::clone(&asked_to_stop));
+    let _control = options.control.as_deref().map(serve).transpose()?;
     report_start(&mut report, options, &channel, tsi, &session, &choice, &manifest);
 
     let (shape, slot_shape, count) = cut(&*choice.backend, &pace, packet_len, options.threads);
@@ -81,11 +85,12 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let planner = Planner::new(session, cost, Arc::clone(&pace), shape);
     let filler = Filler::new(image, manifest, writer);
     let pipeline = precompute::start(planner, filler, started.slots, &workers, started.senders.len())?;
+    let is_interrupted = || stop.load(Ordering::Relaxed) || asked_to_stop.load(Ordering::Relaxed);
     let outcome = pace::run(&pace, pipeline, started.senders, count, &senders, || {
-        report.progress(&pace.progress, &cost);
-        pace.stop.fetch_or(stop.load(Ordering::Relaxed), Ordering::Relaxed);
+        report.progress(&pace, &cost);
+        pace.stop.fetch_or(is_interrupted(), Ordering::Relaxed);
     })?;
-    let interrupted = stop.load(Ordering::Relaxed);
+    let interrupted = is_interrupted();
     let word = match (&outcome.result, interrupted) {
         (Err(_), _) => "failed",
         (Ok(()), true) => "interrupted",

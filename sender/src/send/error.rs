@@ -1,6 +1,7 @@
 //! Why a send did not end well, and the exit code for it.
 
 use crate::affinity::AffinityError;
+use crate::control::ControlError;
 use crate::image::ImageError;
 use crate::interface::InterfaceError;
 use crate::pace::PaceError;
@@ -57,6 +58,9 @@ pub enum SendError {
     /// Sending stopped.
     #[error(transparent)]
     Pace(#[from] PaceError),
+    /// There is no control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// There is no memory for slots.
     #[error("cannot map memory for packets: {0}")]
     Memory(io::Error),
@@ -73,9 +77,12 @@ impl SendError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Channel(_) | Self::Session(_) => exit::USAGE,
-            Self::ReadManifest { .. } | Self::Interface(_) | Self::Backend(_) | Self::Affinity(_) | Self::Memory(_) => {
-                exit::ENVIRONMENT
-            }
+            Self::ReadManifest { .. }
+            | Self::Interface(_)
+            | Self::Backend(_)
+            | Self::Affinity(_)
+            | Self::Control(_)
+            | Self::Memory(_) => exit::ENVIRONMENT,
             Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
             Self::Image(_) => exit::ENVIRONMENT,
             Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(

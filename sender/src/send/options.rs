@@ -55,6 +55,8 @@ pub struct Options {
     pub workers: usize,
     /// Processors for them.
     pub pin_workers: Option<CpuList>,
+    /// Control socket.
+    pub control: Option<PathBuf>,
     /// Events as JSON.
     pub json: bool,
 }
