@@ -169,7 +169,7 @@ pub struct SendArgs {
     /// 1 Gbit/s]
     #[arg(long)]
     pub burst: Option<Burst>,
-    /// How packets reach the kernel: mmsg (sendmmsg), uring (io_uring), or auto for the one that pays here
+    /// How packets reach the kernel: auto, mmsg, uring, or xdp (AF_XDP, past the network stack; needs CAP_NET_RAW)
     #[arg(long, default_value = "auto")]
     pub backend: BackendKind,
     /// Sending threads, each with a socket or ring of its own, that share one rate

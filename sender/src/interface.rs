@@ -1,5 +1,6 @@
 //! What the kernel says of an interface, by netlink: index, MTU, addresses, and how large a super-packet may be.
 
+use crate::ethernet::Ethernet;
 use crate::rate::{ETHERNET_HEADER, ip_udp_headers};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -94,9 +95,15 @@ pub struct Interface {
     up: bool,
     multicast: bool,
     hardware: bool,
+    ethernet: Option<Ethernet>,
 }
 
 impl Interface {
+    /// The Ethernet device that frames leave by; `None` when there is none, or its frames need a tag that is not 802.1Q.
+    pub fn ethernet(&self) -> Option<&Ethernet> {
+        self.ethernet.as_ref()
+    }
+
     /// Whether a device of its own is behind it, as far as the kernel tells: what it calls no kind (veth, bridge, tun, vlan,
     /// bond and so on), and no loopback.
     pub fn is_hardware(&self) -> bool {
@@ -109,7 +116,8 @@ impl Interface {
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         let links = dump(&socket, RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        let links: Vec<Self> = links.iter().filter_map(of_link).collect();
+        let messages: Vec<&LinkMessage> = links.iter().filter_map(link_message).collect();
+        let links: Vec<Self> = messages.iter().filter_map(|link| of_link(link, &messages)).collect();
         let there = || links.iter().map(|link| link.name.clone()).collect::<Vec<_>>().join(", ");
         let Some(mut interface) = links.iter().find(|link| link.name == name).cloned() else {
             return Err(InterfaceError::Missing { name: name.to_owned(), there: there() });
@@ -193,8 +201,12 @@ fn dump(socket: &Socket, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlin
     }
 }
 
-fn of_link(message: &RouteNetlinkMessage) -> Option<Interface> {
-    let RouteNetlinkMessage::NewLink(link) = message else { return None };
+fn link_message(message: &RouteNetlinkMessage) -> Option<&LinkMessage> {
+    if let RouteNetlinkMessage::NewLink(link) = message { Some(link) } else { None }
+}
+
+/// The interface that `link` describes, one of `all` links.
+fn of_link(link: &LinkMessage, all: &[&LinkMessage]) -> Option<Interface> {
     let find = |pick: fn(&LinkAttribute) -> Option<u32>| link.attributes.iter().find_map(pick);
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
@@ -217,6 +229,7 @@ fn of_link(message: &RouteNetlinkMessage) -> Option<Interface> {
         // The loopback has no such flag, and does.
         multicast: link.header.flags.intersects(LinkFlags::Multicast | LinkFlags::Loopback),
         hardware: !has_kind && !link.header.flags.contains(LinkFlags::Loopback),
+        ethernet: Ethernet::of(link, all),
     })
 }
 
@@ -277,6 +290,7 @@ mod tests {
             up: true,
             multicast: true,
             hardware: true,
+            ethernet: None,
         };
         let group: IpAddr = "232.1.1.1".parse().unwrap();
         // 45 × 1,424 flies, 46 × 1,424 falls (measured).

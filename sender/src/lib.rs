@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod args;
 pub mod control;
+pub mod ethernet;
 pub mod image;
 pub mod inspect;
 pub mod interface;

@@ -60,8 +60,13 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let (senders, workers) =
         (pinned(options.threads, options.pin_senders.clone())?, pinned(options.workers, options.pin_workers.clone())?);
     let socket_options = socket_options(options, source);
-    let egress =
-        Egress { options: &socket_options, interface: &interface, threads: options.threads, huge_pages: false };
+    let egress = Egress {
+        options: &socket_options,
+        interface: &interface,
+        threads: options.threads,
+        largest_packet: packet_len.max(MAX_CONTROL_PACKET),
+        huge_pages: false,
+    };
     let choice = transmit::choose(options.backend, &egress)?;
 
     let cost = Cost::new(options.rate_layer, options.group);

@@ -61,8 +61,8 @@ pub enum SendError {
     /// There is no control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// There is no memory for slots.
-    #[error("cannot map memory for packets: {0}")]
+    /// There is no memory for slots, or the kernel does not take it.
+    #[error("cannot set up the memory that is sent from: {0}")]
     Memory(io::Error),
     /// There is no randomness for the TSI.
     #[error("cannot get randomness for the TSI: {0}; give one with --tsi")]

@@ -3,7 +3,9 @@
 //! A probe sends two packets to the group on the discard port, with a TTL of 0: they take the whole way through the kernel and
 //! the device, no router forwards them, and a receiver's kernel drops them, as nobody listens there.
 
-use super::{Backend, Mmsg, SlotShape, SocketError, SocketOptions, Transmit, Uring, UringError, open};
+use super::{
+    Backend, Mmsg, SlotShape, SocketError, SocketOptions, Transmit, Uring, UringError, Xdp, XdpError, XdpOptions, open,
+};
 use crate::interface::Interface;
 use std::collections::VecDeque;
 use std::io;
@@ -26,6 +28,8 @@ pub enum BackendKind {
     Mmsg,
     /// io_uring.
     Uring,
+    /// AF_XDP.
+    Xdp,
 }
 
 impl FromStr for BackendKind {
@@ -36,7 +40,8 @@ impl FromStr for BackendKind {
             "auto" => Ok(Self::Auto),
             "mmsg" => Ok(Self::Mmsg),
             "uring" => Ok(Self::Uring),
-            _ => Err(format!("there is no backend '{text}'; choose auto, mmsg or uring")),
+            "xdp" => Ok(Self::Xdp),
+            _ => Err(format!("there is no backend '{text}'; choose auto, mmsg, uring or xdp")),
         }
     }
 }
@@ -50,6 +55,12 @@ pub enum ChooseError {
     /// No io_uring.
     #[error(transparent)]
     Uring(#[from] UringError),
+    /// No AF_XDP.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
+    /// There is no randomness for the first IP id.
+    #[error("cannot get randomness for the first IP id: {0}")]
+    Random(String),
     /// It was set up, and cannot send.
     #[error("backend {backend} cannot send here: {error}; choose another one with --backend")]
     Probe {
@@ -77,6 +88,8 @@ pub struct Egress<'e> {
     pub interface: &'e Interface,
     /// Sending threads.
     pub threads: usize,
+    /// UDP payload of the largest packets, in bytes.
+    pub largest_packet: usize,
     /// Whether the slots should lie in huge pages.
     pub huge_pages: bool,
 }
@@ -89,11 +102,28 @@ impl Egress<'_> {
 
     /// The backend of this kind, not probed; `auto` is no kind.
     fn make(&self, kind: BackendKind, options: &SocketOptions) -> Result<Box<dyn Backend>, ChooseError> {
-        let (sockets, most) = (self.sockets(options)?, self.interface.max_super_packet_bytes(options.group));
+        let most = self.interface.max_super_packet_bytes(options.group);
+        let sockets = || self.sockets(options);
         Ok(match kind {
-            BackendKind::Uring => Box::new(Uring::new(sockets, most, self.huge_pages, self.interface.is_hardware())?),
-            BackendKind::Mmsg | BackendKind::Auto => Box::new(Mmsg::new(sockets, most, self.huge_pages)),
+            BackendKind::Xdp => Box::new(self.xdp(options)?),
+            BackendKind::Uring => {
+                Box::new(Uring::new(sockets()?, most, self.huge_pages, self.interface.is_hardware())?)
+            }
+            BackendKind::Mmsg | BackendKind::Auto => Box::new(Mmsg::new(sockets()?, most, self.huge_pages)),
         })
+    }
+
+    fn xdp(&self, options: &SocketOptions) -> Result<Xdp, ChooseError> {
+        let no_ethernet = || XdpError::NoEthernet(self.interface.name.clone());
+        let [low, high, ..] = getrandom::u32().map_err(|error| ChooseError::Random(error.to_string()))?.to_le_bytes();
+        let xdp = XdpOptions {
+            socket: options,
+            ethernet: self.interface.ethernet().ok_or_else(no_ethernet)?,
+            threads: self.threads.max(1),
+            largest_packet: self.largest_packet,
+            first_ip_id: u16::from_le_bytes([low, high]),
+        };
+        Ok(Xdp::open(&xdp, open(options, self.interface)?)?)
     }
 
     /// The backend of this kind, after another one like it has sent; with what turned out.
@@ -135,6 +165,7 @@ pub fn choose(kind: BackendKind, egress: &Egress<'_>) -> Result<Choice, ChooseEr
         let (backend, findings) = egress.probed(kind)?;
         return Ok(Choice { backend, why: format!("it was asked for; {findings}") });
     }
+    // AF_XDP goes past queueing discipline and firewall, and takes a queue of the device: that is for the operator to ask for.
     // A copied send costs the same through io_uring and sendmmsg, so the ring pays only where nothing need be copied.
     let not_uring = if egress.interface.is_hardware() {
         match egress.probed(BackendKind::Uring) {
@@ -169,7 +200,8 @@ mod tests {
         let receiver = UdpSocket::bind("239.7.7.7:47123").unwrap();
         receiver.join_multicast_v4(&"239.7.7.7".parse().unwrap(), &"127.0.0.1".parse().unwrap()).unwrap();
         receiver.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
-        let egress = Egress { options: &options, interface: &interface, threads: 2, huge_pages: false };
+        let egress =
+            Egress { options: &options, interface: &interface, threads: 2, largest_packet: 1500, huge_pages: false };
         for kind in [BackendKind::Auto, BackendKind::Mmsg, BackendKind::Uring] {
             let choice = choose(kind, &egress).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
             assert!(choice.why.contains("a probe was sent"), "{}", choice.why);

@@ -16,6 +16,7 @@ mod region;
 mod slot;
 mod socket;
 mod uring;
+mod xdp;
 
 pub use choose::{BackendKind, Choice, ChooseError, Egress, choose};
 pub use layout::{Framing, Layout, SlotShape};
@@ -24,6 +25,7 @@ pub use region::{Pages, Region};
 pub use slot::{Slot, SlotError};
 pub use socket::{SocketError, SocketOptions, open};
 pub use uring::{Uring, UringError};
+pub use xdp::{Xdp, XdpError, XdpOptions};
 
 use std::collections::VecDeque;
 use std::io;
