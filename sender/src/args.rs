@@ -172,6 +172,9 @@ pub struct SendArgs {
     /// How packets reach the kernel: auto, mmsg, uring, or xdp (AF_XDP, past the network stack; needs CAP_NET_RAW)
     #[arg(long, default_value = "auto")]
     pub backend: BackendKind,
+    /// With --backend xdp: tag frames with this 802.1Q VLAN. Other backends send to a VLAN interface, which xdp knows as well
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    pub vlan: Option<u16>,
     /// Sending threads, each with a socket or ring of its own, that share one rate
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: u16,
@@ -289,6 +292,11 @@ impl SendArgs {
                 .filter(|blocks| (1..=MAX_BLOCKS).contains(blocks))
                 .ok_or_else(|| format!("'{text}' is no number of blocks from 1 to {MAX_BLOCKS}; or write all"))?,
         };
+        if self.vlan.is_some() && self.backend != BackendKind::Xdp {
+            return Err(
+                "--vlan goes with --backend xdp; for other backends make a VLAN interface and give that".to_owned()
+            );
+        }
         let default_repair = match self.profile {
             Profile::NoCode => RepairShare::NONE,
             Profile::Fleetcast | Profile::Flute => RepairShare::from_permyriad(500),
@@ -313,6 +321,7 @@ impl SendArgs {
             loopback: self.loopback,
             burst: self.burst.unwrap_or_default(),
             backend: self.backend,
+            vlan_id: self.vlan,
             threads: usize::from(self.threads),
             pin_senders: self.pin_senders,
             pin_workers: self.pin_workers,

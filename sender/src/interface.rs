@@ -1,7 +1,7 @@
 //! What the kernel says of an interface, by netlink: index, MTU, addresses, and how large a super-packet may be.
 
 use crate::ethernet::Ethernet;
-use crate::rate::{ETHERNET_HEADER, ip_udp_headers};
+use crate::rate::{ETHERNET_HEADER, VLAN_TAG, ip_udp_headers};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
@@ -16,8 +16,6 @@ use thiserror::Error;
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// gso_max_size where the kernel does not tell.
 const DEFAULT_GSO_MAX_BYTES: u32 = 65_536;
-/// A VLAN tag that the device may add below us.
-const VLAN_TAG: usize = 4;
 
 /// Why an interface cannot be used.
 #[derive(Debug, Error)]
@@ -167,6 +165,7 @@ impl Interface {
     /// The super-packet with its Ethernet header must stay *below* gso_max_size, else the kernel segments it in software
     /// before it reaches the device, many times slower and without a word.
     pub fn max_super_packet_bytes(&self, group: IpAddr) -> usize {
+        // The device below may add a tag.
         let headers = ETHERNET_HEADER + VLAN_TAG + ip_udp_headers(group);
         (self.gso_max_bytes as usize).saturating_sub(1 + headers)
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 const PREAMBLE_AND_GAP: usize = 20;
 /// Ethernet header.
 pub const ETHERNET_HEADER: usize = 14;
+/// 802.1Q tag.
+pub const VLAN_TAG: usize = 4;
 /// Frame check sequence.
 const FCS: usize = 4;
 /// Ethernet pads payloads to this many bytes.
@@ -69,18 +71,25 @@ pub fn ip_udp_headers(group: IpAddr) -> usize {
 pub struct Cost {
     layer: RateLayer,
     ip_udp_headers: usize,
+    tag: usize,
 }
 
 impl Cost {
     /// The cost of payloads towards `group`.
     pub fn new(layer: RateLayer, group: IpAddr) -> Self {
-        Self { layer, ip_udp_headers: ip_udp_headers(group) }
+        Self { layer, ip_udp_headers: ip_udp_headers(group), tag: 0 }
+    }
+
+    /// The same with an 802.1Q tag in every frame, or without.
+    #[must_use]
+    pub fn with_tag(self, is_tagged: bool) -> Self {
+        Self { tag: if is_tagged { VLAN_TAG } else { 0 }, ..self }
     }
 
     /// Bits of a packet with a UDP payload of `payload` bytes, as the rate counts them.
     pub fn bits(&self, payload: usize) -> u64 {
         let ip = payload + self.ip_udp_headers;
-        let frame = ip.max(MIN_ETHERNET_PAYLOAD) + ETHERNET_HEADER + FCS;
+        let frame = ip.max(MIN_ETHERNET_PAYLOAD) + ETHERNET_HEADER + self.tag + FCS;
         let bytes = match self.layer {
             RateLayer::L1 => frame + PREAMBLE_AND_GAP,
             RateLayer::L2 => frame,
@@ -96,7 +105,7 @@ impl Cost {
 
     /// Bytes of the Ethernet frame without FCS, as interface counters count them.
     pub fn frame_bytes(&self, payload: usize) -> u64 {
-        (payload + self.ip_udp_headers + ETHERNET_HEADER) as u64
+        (payload + self.ip_udp_headers + ETHERNET_HEADER + self.tag) as u64
     }
 }
 
@@ -123,6 +132,9 @@ mod tests {
         assert_eq!(Cost::new(RateLayer::L2, group).bits(payload), 1410 * 8);
         assert_eq!(Cost::new(RateLayer::L1, group).bits(payload), 1430 * 8);
         assert_eq!(Cost::new(RateLayer::L1, group).bits(1), 84 * 8);
+        let tagged = |layer| Cost::new(layer, group).with_tag(true);
+        assert_eq!((tagged(RateLayer::L1).bits(payload), tagged(RateLayer::L1).frame_bytes(payload)), (1434 * 8, 1410));
+        assert_eq!(tagged(RateLayer::Ip).bits(payload), 1392 * 8);
         assert_eq!(Cost::new(RateLayer::L1, group).frame_bytes(payload), 1406);
         let v6: IpAddr = "ff3e::8000:1".parse().unwrap();
         assert_eq!(Cost::new(RateLayer::L1, v6).bits(payload), 1450 * 8);

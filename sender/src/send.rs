@@ -65,11 +65,13 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         interface: &interface,
         threads: options.threads,
         largest_packet: packet_len.max(MAX_CONTROL_PACKET),
+        vlan_id: options.vlan_id,
         huge_pages: false,
     };
     let choice = transmit::choose(options.backend, &egress)?;
 
-    let cost = Cost::new(options.rate_layer, options.group);
+    let is_tagged = options.vlan_id.is_some() || interface.ethernet().is_some_and(|it| it.vlan_id.is_some());
+    let cost = Cost::new(options.rate_layer, options.group).with_tag(is_tagged);
     let pace = Arc::new(Pace {
         timeline: Timeline::new(options.rate_bps),
         burst: options.burst,

@@ -33,7 +33,18 @@ impl Capture {
     pub fn start(link: Link<'_>, port: u16, scratch: &Scratch) -> Result<Self, LabError> {
         let file = scratch.join("capture.pcapng");
         let mut command = link.namespace().command("dumpcap");
-        command.args(["-q", "-i", link.name(), "-B", BUFFER_MIB, "-f", &format!("udp port {port}"), "-w"]).arg(&file);
+        command
+            .args([
+                "-q",
+                "-i",
+                link.name(),
+                "-B",
+                BUFFER_MIB,
+                "-f",
+                &format!("udp port {port} or (vlan and udp port {port})"),
+                "-w",
+            ])
+            .arg(&file);
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut dumpcap = command.spawn().map_err(LabError::io("start dumpcap (scripts/setup test installs it)"))?;
         let messages = dumpcap.stderr.take();
@@ -59,6 +70,7 @@ impl Capture {
         self.stop();
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&self.file).args(["-d", &format!("udp.port=={},alc", self.port)]);
+        tshark.args(["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]);
         tshark.args(["-T", "fields", "-E", "occurrence=f"]);
         for field in fields {
             tshark.args(["-e", field]);

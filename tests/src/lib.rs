@@ -24,6 +24,7 @@ pub mod loss;
 pub mod loss_program;
 pub mod mount;
 pub mod namespace;
+pub mod pair;
 pub mod process;
 pub mod release;
 pub mod root;

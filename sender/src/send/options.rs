@@ -47,6 +47,8 @@ pub struct Options {
     pub burst: Burst,
     /// How packets reach the kernel.
     pub backend: BackendKind,
+    /// With AF_XDP: VLAN to tag frames with.
+    pub vlan_id: Option<u16>,
     /// Sending threads.
     pub threads: usize,
     /// Processors for them.

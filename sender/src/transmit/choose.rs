@@ -90,6 +90,8 @@ pub struct Egress<'e> {
     pub threads: usize,
     /// UDP payload of the largest packets, in bytes.
     pub largest_packet: usize,
+    /// With AF_XDP: VLAN to tag frames with, beside that of the interface.
+    pub vlan_id: Option<u16>,
     /// Whether the slots should lie in huge pages.
     pub huge_pages: bool,
 }
@@ -121,6 +123,7 @@ impl Egress<'_> {
             ethernet: self.interface.ethernet().ok_or_else(no_ethernet)?,
             threads: self.threads.max(1),
             largest_packet: self.largest_packet,
+            vlan_id: self.vlan_id,
             first_ip_id: u16::from_le_bytes([low, high]),
         };
         Ok(Xdp::open(&xdp, open(options, self.interface)?)?)
@@ -200,8 +203,14 @@ mod tests {
         let receiver = UdpSocket::bind("239.7.7.7:47123").unwrap();
         receiver.join_multicast_v4(&"239.7.7.7".parse().unwrap(), &"127.0.0.1".parse().unwrap()).unwrap();
         receiver.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
-        let egress =
-            Egress { options: &options, interface: &interface, threads: 2, largest_packet: 1500, huge_pages: false };
+        let egress = Egress {
+            options: &options,
+            interface: &interface,
+            threads: 2,
+            largest_packet: 1500,
+            vlan_id: None,
+            huge_pages: false,
+        };
         for kind in [BackendKind::Auto, BackendKind::Mmsg, BackendKind::Uring] {
             let choice = choose(kind, &egress).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
             assert!(choice.why.contains("a probe was sent"), "{}", choice.why);

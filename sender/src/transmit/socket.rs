@@ -1,6 +1,7 @@
 //! The sending socket: bound to the source, connected to the group, with the multicast options set.
 
 use crate::interface::Interface;
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -64,6 +65,9 @@ pub fn open(options: &SocketOptions, interface: &Interface) -> Result<UdpSocket,
             socket.set_multicast_if_v4(&source)?;
             socket.set_multicast_ttl_v4(options.ttl.into())?;
             socket.set_multicast_loop_v4(options.loopback)?;
+            // "Don't fragment" in every packet: a fragment is no ALC packet, and receivers' filters drop it. By default the
+            // kernel sets it in single packets and not in those that it cuts from super-packets.
+            set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE).map_err(io::Error::from)?;
             socket.set_tos_v4(traffic_class)?;
         }
         IpAddr::V6(_) => {

@@ -61,6 +61,16 @@ pub enum XdpError {
     /// Packets that go past the stack do not come back to the host.
     #[error("with AF_XDP packets never come back to this host: leave --loopback out, or use --backend uring or mmsg")]
     Loopback,
+    /// Both the interface and the operator have a tag.
+    #[error(
+        "--vlan {wanted}: the interface has VLAN {has} already, and a frame has one tag; give the device below, or no --vlan"
+    )]
+    TwoTags {
+        /// Of the interface.
+        has: u16,
+        /// Asked for.
+        wanted: u16,
+    },
     /// The queue cannot be had.
     #[error(
         "cannot bind AF_XDP to transmit queue {queue}: {error}; does another program use it, or has the device none?"
@@ -104,6 +114,8 @@ pub struct XdpOptions<'o> {
     pub threads: usize,
     /// UDP payload of the largest packets, in bytes.
     pub largest_packet: usize,
+    /// VLAN to tag frames with, if that is not the interface's.
+    pub vlan_id: Option<u16>,
     /// IP id of the first packet.
     pub first_ip_id: u16,
 }
@@ -134,6 +146,10 @@ impl Xdp {
             let device = ethernet.device.clone();
             return Err(XdpError::Queues { threads: options.threads, device, queues });
         }
+        let vlan_id = match (ethernet.vlan_id, options.vlan_id) {
+            (Some(has), Some(wanted)) => return Err(XdpError::TwoTags { has, wanted }),
+            (has, wanted) => has.or(wanted),
+        };
         let addresses = Addresses::new(socket.source, socket.group)
             .ok_or_else(|| io::Error::other("source and group are of different families"))?;
         let flow = Flow {
@@ -143,7 +159,7 @@ impl Xdp {
             ttl: socket.ttl,
             dscp: socket.dscp,
             source_mac: ethernet.mac,
-            vlan_id: ethernet.vlan_id,
+            vlan_id,
             first_ip_id: options.first_ip_id,
         };
         let multi_buffer = options.largest_packet + MAX_HEADERS > LARGE_CHUNK_BYTES;
