@@ -17,4 +17,6 @@ pub mod rate;
 pub mod report;
 pub mod seal;
 pub mod send;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod transmit;

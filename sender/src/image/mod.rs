@@ -56,6 +56,16 @@ pub struct State {
 }
 
 impl State {
+    /// The state of an open file.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::of(&metadata))
+    }
+
+    /// Whether length and time of modification are the same. Someone may have changed the content and set the time back.
+    pub fn may_have_the_content_of(&self, other: &Self) -> bool {
+        (self.len, self.modified) == (other.len, other.modified)
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             len: metadata.len(),
@@ -95,6 +105,11 @@ impl Image {
         Ok(Self { path: path.to_owned(), file, guard, map, opened: State::of(&metadata) })
     }
 
+    /// Another handle of the file that is mapped, whatever its name is for now.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// All bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.map
@@ -120,7 +135,7 @@ impl Image {
         let is_lost = self.guard.is_lost();
         let metadata = self.file.metadata().map_err(|source| ImageError::Map { path: self.path.clone(), source })?;
         let state = State::of(&metadata);
-        if (state.len, state.modified) != (self.opened.len, self.opened.modified) {
+        if !state.may_have_the_content_of(&self.opened) {
             return Err(ImageError::Changed(self.path.clone()));
         }
         if is_lost { Err(ImageError::Unreadable(self.path.clone())) } else { Ok(state) }
