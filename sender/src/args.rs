@@ -1,5 +1,11 @@
 //! The command line of `fleetcast-send`.
 
+#[cfg(feature = "serve")]
+mod fleet;
+
+#[cfg(feature = "serve")]
+pub use fleet::FleetArgs;
+
 use crate::affinity::CpuList;
 use crate::inspect::Extracts;
 use crate::pace::Burst;
@@ -190,6 +196,10 @@ pub struct SendArgs {
     /// Listen on this Unix socket for changes of the rate, see the command `control`
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// What receivers do beside listening
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub fleet: FleetArgs,
     /// Print one JSON object per event
     #[arg(long)]
     pub json: bool,
@@ -327,6 +337,8 @@ impl SendArgs {
             pin_workers: self.pin_workers,
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             control: self.control,
+            #[cfg(feature = "serve")]
+            fleet: self.fleet.into_options()?,
             json: self.json,
         })
     }

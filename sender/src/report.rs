@@ -67,7 +67,22 @@ impl Report {
         }
     }
 
-    /// The last event of a run: how it ended, and how well the schedule was kept.
+    /// All is sent, and the repair server goes on.
+    #[cfg(feature = "serve")]
+    pub fn serving(&self, url: &str, linger: Duration) {
+        let seconds = linger.as_secs_f64();
+        let text = format!("serving {url} until nothing is asked for {seconds} s");
+        self.events.tell("serving", json!({ "url": url, "linger_s": seconds }), &text);
+    }
+
+    /// The repair server ends.
+    #[cfg(feature = "serve")]
+    pub fn served(&self, bytes: u64, ranges: u64) {
+        let text = format!("served {ranges} ranges, {bytes} bytes");
+        self.events.tell("served", json!({ "bytes": bytes, "ranges": ranges }), &text);
+    }
+
+    /// The last event of sending: how it ended, and how well the schedule was kept.
     pub fn summary(&mut self, result: &str, pace: &Pace, outcome: &Outcome, cost: &Cost) {
         self.events.end_bar();
         let elapsed = self.started.elapsed();

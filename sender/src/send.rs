@@ -2,8 +2,12 @@
 
 mod error;
 mod options;
+#[cfg(feature = "serve")]
+mod serving;
 
 pub use error::SendError;
+#[cfg(feature = "serve")]
+pub use options::FleetOptions;
 pub use options::Options;
 
 use crate::affinity::pinned;
@@ -53,6 +57,10 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let channel = Channel::new(Some(source), options.group, options.port)?;
     let tsi = options.profile.tsi(options.tsi.map_or_else(random_tsi, Ok)?);
     let session = SenderSession::new(&session_config(options, tsi), &manifest)?;
+    #[cfg(feature = "serve")]
+    let server = serving::start(&options.fleet, &image, &manifest, source)?;
+    #[cfg(feature = "serve")]
+    let session = session.with_repair_urls(serving::announced_urls(&options.fleet, server.as_ref()))?;
 
     let symbol_size = manifest.manifest().partition.symbol_size();
     let packet_len = session.writer().packet_len(SymbolId { sbn: 0, esi: 0 });
@@ -105,7 +113,14 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     };
     report.summary(word, &pace, &outcome, &cost);
     outcome.result?;
-    if interrupted { Err(SendError::Interrupted) } else { Ok(()) }
+    if interrupted {
+        return Err(SendError::Interrupted);
+    }
+    #[cfg(feature = "serve")]
+    if let Some(server) = server {
+        serving::linger(&options.fleet, &server, &report, is_interrupted);
+    }
+    Ok(())
 }
 
 /// What can be told of the channel before the interface's addresses are known: a wrong command line is told first.

@@ -207,6 +207,28 @@ fn repair_that_cannot_be() {
 }
 
 #[test]
+fn a_repair_server_that_cannot_be() {
+    let desk = Desk::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (changes, code, messages) in [
+        (&[("--serve-repair", "8080")][..], USAGE, &["invalid socket address", "--serve-repair"][..]),
+        (&[("--serve-repair", "host:8080")], USAGE, &["--serve-repair"]),
+        (&[("--serve-repair", "232.1.1.1:8080")], USAGE, &["an address of this host"]),
+        (&[("--serve-repair", &taken)], ENVIRONMENT, &["cannot serve repair at", "another address or port"]),
+        (&[("--serve-repair", "192.0.2.1:8080")], ENVIRONMENT, &["cannot serve repair at 192.0.2.1:8080"]),
+        (&[("--repair-url", "ftp://host/")], USAGE, &["is no URL to announce"]),
+        (&[("--linger", "1s")], USAGE, &["--serve-repair"]),
+        (&[("--serve-repair", "0.0.0.0:0"), ("--linger", "0s")], USAGE, &["is not a positive time"]),
+    ] {
+        assert_fails(desk.send(None, changes), code, messages);
+    }
+    let mut many = desk.send(None, &[]);
+    many.args((0..5).map(|n| format!("--repair-url=http://host{n}/")));
+    assert_fails(many, USAGE, &["5 repair URLs are too many: 4 fit an announcement"]);
+}
+
+#[test]
 fn images_and_symbols_that_cannot_be_sealed() {
     let desk = Desk::new();
     let image = desk.scratch.join("other.bin");

@@ -134,6 +134,36 @@ fn with_multicast_blocked_a_device_completes_by_http_alone_and_across_kills() {
     assert!(spent <= 23 + 3, "{spent} fetches");
 }
 
+/// The sender serves what it sends and announces where: receiver 0 needs to be told nothing, receiver 1 asks nobody.
+#[test]
+fn the_sender_serves_and_announces_its_image() {
+    skip_without_lab!();
+    let mut fleet = fleet(2);
+    let losses: Vec<Loss> = (0..2).map(|n| Loss::new(n, 300_000)).collect();
+    fleet.lab.set_losses(fleet.channel.port, &losses).unwrap();
+    let release = fleet.release(4_000_000, 1).unwrap();
+    let mut receivers = vec![
+        receiver(&fleet, 0, &[]),
+        fleet.receiver(1).args(ONCE).args(HURRY).args(["--repair-announced", "none"]).spawn().unwrap(),
+    ];
+    fleet.await_joined(&mut receivers).unwrap();
+    let serving = ["--rate", "100M", "--repair", "5%", "--serve-repair", "0.0.0.0:8090", "--linger", "1s"];
+    let sender = fleet.sender(&release).args(serving).spawn().unwrap();
+    let finished: Vec<Finished> = receivers.into_iter().map(|receiver| receiver.finish(LONG).unwrap()).collect();
+    let sent = sender.finish(LONG).unwrap();
+    let summary = assert_received(&fleet, 0, &finished[0], &release);
+    assert_eq!(finished[0].event("fetch").unwrap()["url"], "http://10.77.0.1:8090/firmware-1.bin");
+    let nobody = finished[1].event("summary").unwrap();
+    assert_eq!((finished[1].code(), nobody["fetch_requests"].as_u64()), (Some(5), Some(0)));
+    assert_eq!(sent.code(), Some(0), "{}", sent.stderr);
+    let served = sent.event("served").unwrap();
+    assert_eq!(served["ranges"], summary["fetch_requests"]);
+    assert!(
+        served["bytes"].as_u64() >= Some(summary["fetched_symbols"].as_u64().unwrap() * 1_344),
+        "{served} {summary}"
+    );
+}
+
 /// Whatever a server does, the image arrives from the next one, and the operator is told why.
 #[test]
 fn hostile_servers_are_passed_over() {

@@ -67,6 +67,10 @@ pub enum SendError {
     /// There is no randomness for the TSI.
     #[error("cannot get randomness for the TSI: {0}; give one with --tsi")]
     Random(String),
+    /// The repair server cannot be started.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Serve(#[from] crate::serve::ServeError),
     /// SIGINT or SIGTERM.
     #[error("interrupted; send again with the same manifest and receivers continue where they were")]
     Interrupted,
@@ -91,6 +95,8 @@ impl SendError {
             Self::Pace(PaceError::Precompute(PrecomputeError::Fill(FillError::Image(_)))) => exit::ENVIRONMENT,
             Self::Pace(PaceError::Transmit(_)) => exit::ENVIRONMENT,
             Self::Precompute(_) | Self::Pace(_) | Self::Random(_) => exit::UNEXPECTED,
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => exit::ENVIRONMENT,
             Self::Interrupted => exit::INTERRUPTED,
         }
     }

@@ -59,6 +59,21 @@ pub struct Options {
     pub pin_workers: Option<CpuList>,
     /// Control socket.
     pub control: Option<PathBuf>,
+    /// What receivers do beside listening.
+    #[cfg(feature = "serve")]
+    pub fleet: FleetOptions,
     /// Events as JSON.
     pub json: bool,
+}
+
+/// What receivers do beside listening.
+#[cfg(feature = "serve")]
+#[derive(Debug, Clone)]
+pub struct FleetOptions {
+    /// Where the image's ranges are served, if they are.
+    pub serve_repair: Option<std::net::SocketAddr>,
+    /// URLs to announce.
+    pub repair_urls: Vec<String>,
+    /// How long nothing must have been asked for before serving ends.
+    pub linger: std::time::Duration,
 }

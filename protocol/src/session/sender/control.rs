@@ -81,6 +81,12 @@ impl Control {
         Ok(control)
     }
 
+    /// Names these URLs in every announcement from now on.
+    pub(super) fn announce_repair_urls(&mut self, urls: Vec<String>) -> Result<(), SenderError> {
+        self.announcement.repair_urls = urls;
+        self.announcement.to_cbor().map(drop).map_err(to_error)
+    }
+
     /// Time between two rounds: a second, or more where that would cost over 1 % of the rate.
     pub fn interval(&self) -> Duration {
         self.interval

@@ -146,6 +146,15 @@ impl SenderSession {
         })
     }
 
+    /// Announces where the image lies on web servers.
+    ///
+    /// # Errors
+    /// When a URL cannot be announced, or they are too many.
+    pub fn with_repair_urls(mut self, urls: Vec<String>) -> Result<Self, SenderError> {
+        self.control.announce_repair_urls(urls)?;
+        Ok(self)
+    }
+
     /// The order in which symbols are sent.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
