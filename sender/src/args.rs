@@ -190,6 +190,9 @@ pub struct SendArgs {
     /// Processors that the worker threads are pinned to, in turn
     #[arg(long, value_name = "CPUS")]
     pub pin_workers: Option<CpuList>,
+    /// Keep all packets of a pass in memory, with four sets of repair symbols: further passes cost next to nothing
+    #[arg(long)]
+    pub resident: bool,
     /// Worker threads that prepare packets [default: one less than processors, at least 1]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
@@ -307,6 +310,9 @@ impl SendArgs {
                 "--vlan goes with --backend xdp; for other backends make a VLAN interface and give that".to_owned()
             );
         }
+        if self.resident && self.passes.0 == Some(1) {
+            return Err("--resident is for a carousel; give --passes 2 or more, or forever".to_owned());
+        }
         let default_repair = match self.profile {
             Profile::NoCode => RepairShare::NONE,
             Profile::Fleetcast | Profile::Flute => RepairShare::from_permyriad(500),
@@ -332,6 +338,7 @@ impl SendArgs {
             burst: self.burst.unwrap_or_default(),
             backend: self.backend,
             vlan_id: self.vlan,
+            resident: self.resident,
             threads: usize::from(self.threads),
             pin_senders: self.pin_senders,
             pin_workers: self.pin_workers,

@@ -2,6 +2,7 @@
 
 use crate::pace::{Outcome, Pace, Progress};
 use crate::rate::Cost;
+use crate::transmit::Pages;
 use fleetcast_cli::events::{Events, PROGRESS_INTERVAL};
 use fleetcast_cli::usage;
 use serde_json::{Value, json};
@@ -41,6 +42,18 @@ impl Report {
         };
         self.events.start_bar(self.planned_packets, template);
         self.started = Instant::now();
+    }
+
+    /// A pass stays in `bytes` bytes of memory.
+    pub fn resident(&self, bytes: usize, pages: Pages) {
+        let (name, text) = match pages {
+            Pages::Huge => ("huge", "in huge pages"),
+            Pages::Ordinary => {
+                ("ordinary", "in ordinary pages, as no huge ones are free (`sysctl vm.nr_hugepages` sets them aside)")
+            }
+        };
+        let text = format!("the packets of a pass stay in {} MiB of memory, {text}", bytes >> 20);
+        self.events.tell("resident", json!({ "bytes": bytes, "pages": name }), &text);
     }
 
     /// Progress, at most once a second: to be called more often than that. A change of rate is told at once.

@@ -2,6 +2,7 @@
 
 mod error;
 mod options;
+mod resident;
 #[cfg(feature = "serve")]
 mod serving;
 
@@ -15,7 +16,7 @@ use crate::control::ControlSocket;
 use crate::image::{Image, ImageError};
 use crate::interface::Interface;
 use crate::pace::{self, Pace, Progress, Timeline};
-use crate::precompute::{self, Filler, Planner, Shape};
+use crate::precompute::{self, Filler, Planner, Resident, Shape};
 use crate::rate::Cost;
 use crate::report::Report;
 use crate::transmit::{self, Backend, Choice, Egress, SlotShape, SocketOptions};
@@ -34,7 +35,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Bytes of packets that one job computes repair for, at most: a whole section of the default window fits.
 const REPAIR_JOB_BYTES: usize = 4 << 20;
 /// Bytes of source packets of one job, at most.
-const SOURCE_JOB_BYTES: usize = 256 << 10;
+const SOURCE_JOB_BYTES: usize = 1 << 20;
 /// Bytes of slots in all: two jobs of repair, and as much again of source symbols ahead of the pacer.
 const SLOT_BYTES: usize = 4 * REPAIR_JOB_BYTES;
 /// The largest control packet; slots take any packet.
@@ -74,7 +75,7 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         threads: options.threads,
         largest_packet: packet_len.max(MAX_CONTROL_PACKET),
         vlan_id: options.vlan_id,
-        huge_pages: false,
+        huge_pages: options.resident,
     };
     let choice = transmit::choose(options.backend, &egress)?;
 
@@ -94,10 +95,22 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let _control = options.control.as_deref().map(serve).transpose()?;
     report_start(&mut report, options, &channel, tsi, &session, &choice, &manifest);
 
-    let (shape, slot_shape, count) = cut(&*choice.backend, &pace, packet_len, options.threads);
+    let (shape, slot_shape, mut count) = cut(&*choice.backend, &pace, packet_len, options.threads);
+    let mut session = session;
+    let mut resident = None;
+    if options.resident {
+        let places = resident::places(session.schedule(), shape.slot_packets)?;
+        count += places as usize;
+        resident::check_memory(resident_bytes(count, &slot_shape) as u64)?;
+        session = session.with_repair_sets(resident::REPAIR_SETS);
+        resident = Some(Resident::new(places));
+    }
     let started = choice.backend.start(count, &slot_shape).map_err(SendError::Memory)?;
+    if resident.is_some() {
+        report.resident(resident_bytes(count, &slot_shape), started.pages);
+    }
     let writer: SymbolWriter = session.writer();
-    let planner = Planner::new(session, cost, Arc::clone(&pace), shape);
+    let planner = Planner::new(session, cost, Arc::clone(&pace), shape, resident);
     let filler = Filler::new(image, manifest, writer);
     let pipeline = precompute::start(planner, filler, started.slots, &workers, started.senders.len())?;
     let is_interrupted = || stop.load(Ordering::Relaxed) || asked_to_stop.load(Ordering::Relaxed);
@@ -178,6 +191,11 @@ fn cut(backend: &dyn Backend, pace: &Pace, packet_len: usize, threads: usize) ->
     let slot_shape =
         SlotShape { packets: slot_packets, packet_len, largest_packet: packet_len.max(MAX_CONTROL_PACKET) };
     (Shape { slot_packets, repair_job_slots, source_job_slots }, slot_shape, count)
+}
+
+/// Bytes of the packets that `count` slots hold.
+fn resident_bytes(count: usize, shape: &SlotShape) -> usize {
+    count * shape.packets * shape.packet_len
 }
 
 fn report_start(

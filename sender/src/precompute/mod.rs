@@ -13,11 +13,13 @@ mod fill;
 mod job;
 mod ordered;
 mod plan;
+mod pool;
 
 pub use fill::{FillError, Filler};
 pub use job::{Job, JobPacket};
 pub use ordered::{Next, Ordered};
-pub use plan::{Planner, Shape};
+pub use plan::{Planned, Planner, Resident, Shape};
+pub use pool::SlotPool;
 
 use crate::transmit::Slot;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -99,23 +101,18 @@ pub fn start(
             work(&filler, &jobs, &filled);
         })?;
     }
-    thread::Builder::new().name("planner".into()).spawn(move || plan(planner, &free_out, &job_in, &filled_in))?;
+    thread::Builder::new().name("planner".into()).spawn(move || plan(planner, free_out, &job_in, &filled_in))?;
     let filled = filled_out.into_iter().map(|incoming| Ordered::new(incoming, jobs)).collect();
     Ok(Pipeline { filled, free: free_in })
 }
 
-fn plan(mut planner: Planner, free: &Receiver<Vec<Slot>>, jobs: &Sender<Job>, filled: &[Sender<(u64, Filled)>]) {
-    let mut at_hand = Vec::new();
-    // Waiting for a free slot is what keeps the planner from running ahead; no sender left means that nobody listens.
-    let mut take_slot = || {
-        while at_hand.is_empty() {
-            at_hand = free.recv().ok()?;
-        }
-        at_hand.pop()
-    };
-    while let Some(job) = planner.next_job(&mut take_slot).transpose() {
-        let sent = match job {
-            Ok(job) => jobs.send(job).is_ok(),
+fn plan(mut planner: Planner, free: Receiver<Vec<Slot>>, jobs: &Sender<Job>, filled: &[Sender<(u64, Filled)>]) {
+    // No sender of free slots left means that nobody listens.
+    let mut pool = SlotPool::new(free);
+    while let Some(planned) = planner.next(&mut pool).transpose() {
+        let sent = match planned {
+            Ok(Planned::Fill(job)) => jobs.send(job).is_ok(),
+            Ok(Planned::Ready(job)) => deal(job, filled),
             Err(error) => {
                 let _ = filled[0].send((planner.next_sequence(), Err(error.into())));
                 false

@@ -1,6 +1,11 @@
 //! The planner: polls the session for packets, groups them into slots, and dates every slot.
 
+mod resident;
+
+pub use resident::{Planned, Resident};
+
 use super::job::{Job, JobPacket};
+use super::pool::SlotPool;
 use crate::pace::{Mark, Pace};
 use crate::rate::{Cost, time_of};
 use crate::transmit::Slot;
@@ -41,11 +46,14 @@ pub struct Planner {
     held: Option<Outgoing>,
     /// Blocks whose hash the workers were asked to check.
     checked_blocks: u16,
+    /// What stays filled, in a resident carousel.
+    resident: Option<Resident>,
 }
 
 impl Planner {
-    /// Plans `session` for the rate and the bursts of `pace`; `cost` counts bits.
-    pub fn new(session: SenderSession, cost: Cost, pace: Arc<Pace>, shape: Shape) -> Self {
+    /// Plans `session` for the rate and the bursts of `pace`; `cost` counts bits. With `resident`, slots stay
+    /// filled, and are sent again when the session repeats itself.
+    pub fn new(session: SenderSession, cost: Cost, pace: Arc<Pace>, shape: Shape, resident: Option<Resident>) -> Self {
         let mut planner = Self {
             writer: session.writer(),
             session,
@@ -61,9 +69,23 @@ impl Planner {
             known: (Mark::default(), Duration::ZERO),
             held: None,
             checked_blocks: 0,
+            resident,
         };
         planner.take_up_rate();
         planner
+    }
+
+    /// The next job, in slots from `pool`; `None` when the session is over or the pool gives no slot any more.
+    pub fn next(&mut self, pool: &mut SlotPool) -> Result<Option<Planned>, SenderError> {
+        match self.resident {
+            Some(_) => self.next_resident_job(pool),
+            None => Ok(self.next_job(|| pool.take_empty())?.map(Planned::Fill)),
+        }
+    }
+
+    fn new_job(&self) -> Job {
+        let (slots, packets, new_blocks) = (Vec::new(), Vec::new(), Vec::new());
+        Job { sequence: self.sequence, first_slot: self.slots, slots, packets, new_blocks }
     }
 
     /// The sequence number of the next job.
@@ -88,20 +110,16 @@ impl Planner {
             self.rate_bps = rate_bps;
             self.session.set_rate_bps(rate_bps);
             let burst = self.pace.burst.packets(rate_bps, self.pace.packet_bits);
-            self.slot_packets = usize::try_from(burst).unwrap_or(usize::MAX).min(self.shape.slot_packets);
+            let burst = usize::try_from(burst).unwrap_or(usize::MAX).min(self.shape.slot_packets);
+            // Slots that stay filled are as long as they are.
+            self.slot_packets = if self.resident.is_some() { self.shape.slot_packets } else { burst };
         }
     }
 
     /// The next job, in slots taken from `free`; `None` when the session is over or `free` gives none.
     pub fn next_job(&mut self, mut free: impl FnMut() -> Option<Slot>) -> Result<Option<Job>, SenderError> {
         self.take_up_rate();
-        let mut job = Job {
-            sequence: self.sequence,
-            first_slot: self.slots,
-            slots: Vec::new(),
-            packets: Vec::new(),
-            new_blocks: Vec::new(),
-        };
+        let mut job = self.new_job();
         while let Some(packet) = self.next_packet()? {
             let is_repair = self.is_repair(&packet);
             let fits = self.fits_last_slot(&mut job, &packet, is_repair);
@@ -176,8 +194,11 @@ impl Planner {
     }
 
     fn is_repair(&self, packet: &Outgoing) -> bool {
-        let k = |id: &SymbolId| self.session.schedule().partition().k(id.sbn);
-        matches!(packet, Outgoing::Symbol { id, .. } if k(id).is_some_and(|k| id.esi >= k))
+        matches!(packet, Outgoing::Symbol { id, .. } if self.is_repair_id(id))
+    }
+
+    fn is_repair_id(&self, id: &SymbolId) -> bool {
+        self.session.schedule().partition().k(id.sbn).is_some_and(|k| id.esi >= k)
     }
 
     fn add(&mut self, job: &mut Job, packet: Outgoing) {

@@ -6,6 +6,7 @@ use crate::image::ImageError;
 use crate::interface::InterfaceError;
 use crate::pace::PaceError;
 use crate::precompute::{FillError, PrecomputeError};
+use crate::send::resident::ResidentError;
 use crate::transmit::ChooseError;
 use fleetcast_cli::exit;
 use fleetcast_protocol::channel::ChannelError;
@@ -61,6 +62,9 @@ pub enum SendError {
     /// There is no control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// A resident pass does not fit.
+    #[error(transparent)]
+    Resident(#[from] ResidentError),
     /// There is no memory for slots, or the kernel does not take it.
     #[error("cannot set up the memory that is sent from: {0}")]
     Memory(io::Error),
@@ -86,6 +90,7 @@ impl SendError {
             | Self::Backend(_)
             | Self::Affinity(_)
             | Self::Control(_)
+            | Self::Resident(_)
             | Self::Memory(_) => exit::ENVIRONMENT,
             Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,
             Self::Image(_) => exit::ENVIRONMENT,

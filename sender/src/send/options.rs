@@ -49,6 +49,8 @@ pub struct Options {
     pub backend: BackendKind,
     /// With AF_XDP: VLAN to tag frames with.
     pub vlan_id: Option<u16>,
+    /// Whether the packets of a pass stay in memory.
+    pub resident: bool,
     /// Sending threads.
     pub threads: usize,
     /// Processors for them.

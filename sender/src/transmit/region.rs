@@ -8,6 +8,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Huge pages of 2 MiB: x86 and arm64 have them.
+const HUGE_PAGE_BITS: u8 = 21;
+
 /// What pages a region got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pages {
@@ -36,7 +39,8 @@ impl Region {
     /// Maps `len` bytes, from the pool of huge pages when `try_huge` is set and it has enough.
     pub fn new(len: usize, try_huge: bool) -> io::Result<Self> {
         let len = len.max(1);
-        if try_huge && let Ok(map) = MmapOptions::new().len(len).huge(None).map_anon() {
+        let huge_len = len.next_multiple_of(1 << HUGE_PAGE_BITS);
+        if try_huge && let Ok(map) = MmapOptions::new().len(huge_len).huge(Some(HUGE_PAGE_BITS)).map_anon() {
             return Ok(Self::of(map, Pages::Huge));
         }
         let map = MmapOptions::new().len(len).map_anon()?;

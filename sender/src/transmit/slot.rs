@@ -31,6 +31,8 @@ pub struct Slot {
     pub bits: u64,
     /// Packets of the session before the first.
     pub first_packet: u64,
+    /// The place of a slot that stays filled, to be sent again.
+    pub place: Option<u32>,
 }
 
 impl Slot {
@@ -41,7 +43,8 @@ impl Slot {
         }
         let layout = layout.clone();
         let mark = Mark::default();
-        Self { memory, layout, payload_bytes: 0, packet_len: 0, packets: 0, mark, bits: 0, first_packet: 0 }
+        let (payload_bytes, packet_len, packets, bits, first_packet, place) = (0, 0, 0, 0, 0, None);
+        Self { memory, layout, payload_bytes, packet_len, packets, mark, bits, first_packet, place }
     }
 
     /// A slot of contiguous payloads without a backend.

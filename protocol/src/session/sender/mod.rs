@@ -110,6 +110,7 @@ pub struct SenderSession {
     control: Control,
     passes: Option<u32>,
     pass: u32,
+    repair_sets: u32,
     state: State,
     queue: VecDeque<Vec<u8>>,
     next_control_at: Duration,
@@ -140,6 +141,7 @@ impl SenderSession {
             control: Control::new(config, manifest, &schedule)?,
             passes: config.passes,
             pass: 0,
+            repair_sets: u32::MAX,
             state: State::LeadIn { round: 0, at: Duration::ZERO },
             queue: VecDeque::new(),
             next_control_at: Duration::ZERO,
@@ -153,6 +155,19 @@ impl SenderSession {
     pub fn with_repair_urls(mut self, urls: Vec<String>) -> Result<Self, SenderError> {
         self.control.announce_repair_urls(urls)?;
         Ok(self)
+    }
+
+    /// Repeats the repair symbols of the first `sets` passes, at least one, instead of fresh ones in every pass: whoever keeps
+    /// packets ready can send the same again. Announcements count passes modulo `sets`, so that receivers measure loss by the
+    /// symbols that a pass really has.
+    pub fn with_repair_sets(mut self, sets: u32) -> Self {
+        self.repair_sets = sets.max(1);
+        self
+    }
+
+    /// The pass as it is numbered on the wire.
+    fn wire_pass(&self) -> u32 {
+        self.pass % self.repair_sets
     }
 
     /// The order in which symbols are sent.
@@ -223,7 +238,7 @@ impl SenderSession {
 
     /// Queues one round of FDT, manifest and announcement, and dates the next.
     fn queue_control(&mut self, now: Duration, pass_ended: bool, close_session: bool) -> Result<(), SenderError> {
-        let round = self.control.round(now, self.pass, pass_ended, close_session)?;
+        let round = self.control.round(now, self.wire_pass(), pass_ended, close_session)?;
         self.queue.extend(round);
         self.next_control_at = now + self.control.interval();
         Ok(())
@@ -231,6 +246,7 @@ impl SenderSession {
 
     fn start_pass(&mut self, pass: u32) -> Result<(), SenderError> {
         self.pass = pass;
+        let pass = self.wire_pass();
         self.state = State::Pass(self.schedule.pass(pass).peekable());
         for _ in 0..PASS_START_ANNOUNCEMENTS {
             self.queue.push_back(self.control.announcement(pass, false, false)?);
@@ -244,7 +260,7 @@ impl SenderSession {
             self.state = State::Tail { round: 0, at: now };
             return Ok(());
         }
-        self.queue.push_back(self.control.announcement(self.pass, true, false)?);
+        self.queue.push_back(self.control.announcement(self.wire_pass(), true, false)?);
         self.start_pass(next)
     }
 }
