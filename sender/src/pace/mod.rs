@@ -206,9 +206,9 @@ impl SendingThread {
 
     /// Gives slots back, in the vectors in which they came: as many as came in one, so that none has to grow.
     fn hand_back(&mut self) {
-        while let Some((_, mut slots)) = self.carriers.pop_front_if(|(count, _)| *count <= self.used.len()) {
-            let from = self.used.len() - slots.capacity().min(self.used.len());
-            slots.extend(self.used.drain(from..));
+        while let Some((count, mut slots)) = self.carriers.pop_front_if(|(count, _)| *count <= self.used.len()) {
+            // Exactly as many: once everything is back, nothing stays here that the planner may be waiting for.
+            slots.extend(self.used.drain(..count));
             // The planner is gone once the session is over; then slots are not needed any more.
             let _ = self.free.send(slots);
         }

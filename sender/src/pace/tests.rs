@@ -73,16 +73,16 @@ fn bench(rate_bps: u64) -> Bench {
 impl Bench {
     /// Job `sequence` with `slots` slots of a packet each.
     fn job(&self, sequence: u64, slots: u64) {
-        let slots = (0..slots)
-            .map(|index| {
-                let mut slot = Slot::with_capacity(64);
-                slot.push(1).unwrap();
-                slot.mark = Mark { bits: (sequence * slots + index) * PACKET_BITS, pauses: Duration::ZERO };
-                slot.bits = PACKET_BITS;
-                slot
-            })
-            .collect();
-        let job = Job { sequence, first_slot: 0, slots, packets: Vec::new(), new_blocks: Vec::new() };
+        // With room to spare, as the planner's have.
+        let mut job_slots = Vec::with_capacity(64);
+        job_slots.extend((0..slots).map(|index| {
+            let mut slot = Slot::with_capacity(64);
+            slot.push(1).unwrap();
+            slot.mark = Mark { bits: (sequence * slots + index) * PACKET_BITS, pauses: Duration::ZERO };
+            slot.bits = PACKET_BITS;
+            slot
+        }));
+        let job = Job { sequence, first_slot: 0, slots: job_slots, packets: Vec::new(), new_blocks: Vec::new() };
         self.filled.send((sequence, Ok(job))).unwrap();
     }
 
