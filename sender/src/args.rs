@@ -8,7 +8,7 @@ pub use fleet::FleetArgs;
 
 use crate::affinity::CpuList;
 use crate::inspect::Extracts;
-use crate::pace::Burst;
+use crate::pace::{Burst, Pacing};
 use crate::rate::{RateLayer, parse_rate};
 use crate::transmit::BackendKind;
 use crate::{seal, send};
@@ -175,6 +175,9 @@ pub struct SendArgs {
     /// 1 Gbit/s]
     #[arg(long)]
     pub burst: Option<Burst>,
+    /// Who spaces packets out: user (the sender, burst by burst), or within bursts also the kernel's qdisc fq, if it is there
+    #[arg(long, default_value = "user")]
+    pub pacing: Pacing,
     /// How packets reach the kernel: auto, mmsg, uring, or xdp (AF_XDP, past the network stack; needs CAP_NET_RAW)
     #[arg(long, default_value = "auto")]
     pub backend: BackendKind,
@@ -336,6 +339,7 @@ impl SendArgs {
             dscp: self.dscp,
             loopback: self.loopback,
             burst: self.burst.unwrap_or_default(),
+            pacing: self.pacing,
             backend: self.backend,
             vlan_id: self.vlan,
             resident: self.resident,

@@ -110,10 +110,7 @@ impl Interface {
 
     /// Looks an interface up by name.
     pub fn by_name(name: &str) -> Result<Self, InterfaceError> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        let links = dump(&socket, RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        let links = dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
         let messages: Vec<&LinkMessage> = links.iter().filter_map(link_message).collect();
         let links: Vec<Self> = messages.iter().filter_map(|link| of_link(link, &messages)).collect();
         let there = || links.iter().map(|link| link.name.clone()).collect::<Vec<_>>().join(", ");
@@ -126,7 +123,7 @@ impl Interface {
         if !interface.multicast {
             return Err(InterfaceError::NoMulticast(name.to_owned()));
         }
-        let messages = dump(&socket, RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        let messages = dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
         let mut addresses: Vec<(u8, IpAddr)> =
             messages.iter().filter_map(|message| of_address(message, interface.index)).collect();
         addresses.sort_by_key(|(narrowness, _)| *narrowness);
@@ -172,7 +169,10 @@ impl Interface {
 }
 
 /// Asks for a dump and collects the answers.
-fn dump(socket: &Socket, request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, InterfaceError> {
+pub(crate) fn dump(request: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, InterfaceError> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
     let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(request));
     message.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
     message.finalize();

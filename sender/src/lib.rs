@@ -13,6 +13,7 @@ pub mod interface;
 pub mod keygen;
 pub mod pace;
 pub mod precompute;
+pub mod qdisc;
 pub mod rate;
 pub mod report;
 pub mod seal;

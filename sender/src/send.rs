@@ -15,8 +15,9 @@ use crate::affinity::pinned;
 use crate::control::ControlSocket;
 use crate::image::{Image, ImageError};
 use crate::interface::Interface;
-use crate::pace::{self, Pace, Progress, Timeline};
+use crate::pace::{self, KernelPacing, Pace, Pacing, Progress, Timeline};
 use crate::precompute::{self, Filler, Planner, Resident, Shape};
+use crate::qdisc::{PacingError, require_fq};
 use crate::rate::Cost;
 use crate::report::Report;
 use crate::transmit::{self, Backend, Choice, Egress, SlotShape, SocketOptions};
@@ -85,6 +86,7 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         timeline: Timeline::new(options.rate_bps),
         burst: options.burst,
         packet_bits: cost.bits(packet_len),
+        kernel: kernel_pacing(options, &*choice.backend, &interface, &cost, packet_len)?,
         progress: Progress::default(),
         stop: Arc::new(AtomicBool::new(false)),
     });
@@ -191,6 +193,24 @@ fn cut(backend: &dyn Backend, pace: &Pace, packet_len: usize, threads: usize) ->
     let slot_shape =
         SlotShape { packets: slot_packets, packet_len, largest_packet: packet_len.max(MAX_CONTROL_PACKET) };
     (Shape { slot_packets, repair_job_slots, source_job_slots }, slot_shape, count)
+}
+
+/// What the kernel is to pace by, if it is asked to: only where it can.
+fn kernel_pacing(
+    options: &Options,
+    backend: &dyn Backend,
+    interface: &Interface,
+    cost: &Cost,
+    packet_len: usize,
+) -> Result<Option<KernelPacing>, PacingError> {
+    if options.pacing == Pacing::User {
+        return Ok(None);
+    }
+    if backend.name() == "xdp" {
+        return Err(PacingError::Backend(backend.name()));
+    }
+    require_fq(interface)?;
+    Ok(Some(KernelPacing { frame_bytes: cost.frame_bytes(packet_len), packet_bits: cost.bits(packet_len) }))
 }
 
 /// Bytes of the packets that `count` slots hold.

@@ -150,7 +150,9 @@ fn numbers_that_no_sender_can_work_with() {
         ("--burst", "0", &["1 to 65536", "750us"]),
         ("--burst", "18446744073709551615", &["1 to 65536"]),
         ("--burst", "101ms", &["up to 100 ms"]),
-        ("--backend", "pigeon", &["choose auto, mmsg or uring"]),
+        ("--backend", "pigeon", &["choose auto, mmsg, uring or xdp"]),
+        ("--pacing", "fq", &["needs the qdisc fq on 'lo'", "use --pacing user"]),
+        ("--pacing", "none", &["choose user or fq"]),
         ("--threads", "0", &["0 is not in 1..=64"]),
         ("--pin-senders", "3-1", &["write for example 0,2-3"]),
         ("--pin-workers", "1023", &["may not run on processor 1023"]),
@@ -161,7 +163,8 @@ fn numbers_that_no_sender_can_work_with() {
         ("--rate-layer", "l9", &["choose l1, l2 or ip"]),
         ("--source", "192.0.2.77", &["192.0.2.77 is no address of interface 'lo'", "it has 127.0.0.1"]),
     ] {
-        let code = if matches!(option, "--source" | "--pin-workers") { ENVIRONMENT } else { USAGE };
+        let code =
+            if matches!((option, value), ("--source" | "--pin-workers", _) | (_, "fq")) { ENVIRONMENT } else { USAGE };
         assert_fails(desk.send(None, &[(option, value)]), code, messages);
     }
     for (option, value, messages) in [

@@ -141,6 +141,7 @@ mod tests {
             timeline: Timeline::new(1_000_000),
             burst: Burst::Default,
             packet_bits: 1,
+            kernel: None,
             progress: Progress::default(),
             stop: Arc::default(),
         })

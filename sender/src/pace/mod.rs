@@ -9,11 +9,13 @@
 
 mod burst;
 mod crew;
+mod kernel;
 mod stats;
 mod timeline;
 
 pub use burst::{Burst, Bursts};
 pub use crew::{Outcome, run};
+pub use kernel::{KernelPacing, Pacing};
 pub use stats::{PaceStats, Progress};
 pub use timeline::{Mark, Plan, Timeline};
 
@@ -62,6 +64,8 @@ pub struct Pace {
     pub burst: Burst,
     /// Bits of a packet of the image, by which bursts are counted.
     pub packet_bits: u64,
+    /// What the kernel paces by, where it does.
+    pub kernel: Option<KernelPacing>,
     /// What has left.
     pub progress: Progress,
     /// Set to end before everything was sent.
@@ -224,6 +228,10 @@ impl SendingThread {
             if self.last.is_none() || !self.pace.timeline.is_current(&self.plan) {
                 self.plan = self.pace.timeline.refresh(self.last, mark, now);
                 self.burst_bits = self.pace.burst_bits(self.plan.rate_bps);
+                if let Some(kernel) = &self.pace.kernel {
+                    let bytes_per_s = kernel.bytes_per_s(self.plan.rate_bps);
+                    self.backend.pace_at(bytes_per_s).map_err(PaceError::Transmit)?;
+                }
             }
             let due = self.plan.due(mark).unwrap_or(now);
             if now >= due {

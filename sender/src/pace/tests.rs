@@ -62,6 +62,7 @@ fn bench(rate_bps: u64) -> Bench {
         timeline: Timeline::new(rate_bps),
         burst: Burst::Packets(2),
         packet_bits: PACKET_BITS,
+        kernel: None,
         progress: Progress::default(),
         stop: Arc::new(AtomicBool::new(false)),
     });

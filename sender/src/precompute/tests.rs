@@ -122,6 +122,7 @@ fn pace() -> Arc<Pace> {
         timeline: Timeline::new(RATE_BPS),
         burst: Burst::Packets(5),
         packet_bits: 1,
+        kernel: None,
         progress: Progress::default(),
         stop: Arc::default(),
     })

@@ -6,6 +6,7 @@ use crate::image::ImageError;
 use crate::interface::InterfaceError;
 use crate::pace::PaceError;
 use crate::precompute::{FillError, PrecomputeError};
+use crate::qdisc::PacingError;
 use crate::send::resident::ResidentError;
 use crate::transmit::ChooseError;
 use fleetcast_cli::exit;
@@ -59,6 +60,9 @@ pub enum SendError {
     /// Sending stopped.
     #[error(transparent)]
     Pace(#[from] PaceError),
+    /// The kernel cannot pace.
+    #[error(transparent)]
+    Pacing(#[from] PacingError),
     /// There is no control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -89,6 +93,7 @@ impl SendError {
             | Self::Interface(_)
             | Self::Backend(_)
             | Self::Affinity(_)
+            | Self::Pacing(_)
             | Self::Control(_)
             | Self::Resident(_)
             | Self::Memory(_) => exit::ENVIRONMENT,

@@ -1,7 +1,7 @@
 //! What the operator decides about a send.
 
 use crate::affinity::CpuList;
-use crate::pace::Burst;
+use crate::pace::{Burst, Pacing};
 use crate::rate::RateLayer;
 use crate::transmit::BackendKind;
 use fleetcast_protocol::session::{Profile, RepairShare};
@@ -45,6 +45,8 @@ pub struct Options {
     pub loopback: bool,
     /// What may leave back to back.
     pub burst: Burst,
+    /// Who spaces packets out.
+    pub pacing: Pacing,
     /// How packets reach the kernel.
     pub backend: BackendKind,
     /// With AF_XDP: VLAN to tag frames with.

@@ -7,7 +7,7 @@
 use super::layout::{Layout, SlotShape};
 use super::message::{Control, MAX_SEGMENTS, MAX_UDP_PAYLOAD, describe, is_back_pressure, is_gso_refusal};
 use super::region::Region;
-use super::{Backend, Slot, SlotLimits, Started, Transmit};
+use super::{Backend, Slot, SlotLimits, Started, Transmit, set_max_pacing_rate};
 use libc::{c_uint, iovec, mmsghdr};
 use std::collections::VecDeque;
 use std::io;
@@ -120,6 +120,10 @@ impl Transmit for MmsgSender {
 
     fn finish(&mut self, _free: &mut Vec<Slot>) -> io::Result<()> {
         Ok(())
+    }
+
+    fn pace_at(&mut self, bytes_per_s: u64) -> io::Result<()> {
+        set_max_pacing_rate(&self.socket, bytes_per_s)
     }
 
     fn findings(&self) -> Option<String> {

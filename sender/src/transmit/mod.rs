@@ -23,7 +23,7 @@ pub use layout::{Framing, Layout, SlotShape};
 pub use mmsg::Mmsg;
 pub use region::{Pages, Region};
 pub use slot::{Slot, SlotError};
-pub use socket::{SocketError, SocketOptions, open};
+pub use socket::{SocketError, SocketOptions, open, set_max_pacing_rate};
 pub use uring::{Uring, UringError};
 pub use xdp::{Xdp, XdpError, XdpOptions};
 
@@ -81,6 +81,12 @@ pub trait Transmit: Send + std::fmt::Debug {
 
     /// Waits until everything that was posted has left.
     fn finish(&mut self, free: &mut Vec<Slot>) -> io::Result<()>;
+
+    /// Has the kernel's fq qdisc let no more than `bytes_per_s` bytes of frames a second go.
+    fn pace_at(&mut self, bytes_per_s: u64) -> io::Result<()> {
+        let _ = bytes_per_s;
+        Ok(())
+    }
 
     /// What turned out while sending that [`Backend::describe`] could not know, if anything did; for people.
     fn findings(&self) -> Option<String>;

@@ -5,6 +5,7 @@ use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
 use thiserror::Error;
 
 /// Room that the socket asks for, so that some super-packets fit; the kernel grants at most net.core.wmem_max.
@@ -53,6 +54,16 @@ pub struct SocketOptions {
     pub dscp: u8,
     /// Whether receivers on this host hear it too.
     pub loopback: bool,
+}
+
+/// Has fq, where the socket's packets pass it, let no more than `bytes_per_s` bytes of frames a second go.
+pub fn set_max_pacing_rate(socket: &UdpSocket, bytes_per_s: u64) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
+    let value = (&raw const bytes_per_s).cast();
+    // SAFETY: the option's value is a u64, which is read during the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, value, len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Opens a connected socket for `options` on `interface`.

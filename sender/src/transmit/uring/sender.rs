@@ -4,8 +4,8 @@ use super::batch::{Batch, Ending, MESSAGES};
 use super::lent::Lent;
 use super::zero_copy::{REPORT_USAGE, Registered, Usage};
 use super::{MOST_LENT, Slot, Transmit};
-use crate::transmit::Region;
 use crate::transmit::message::{Control, describe, is_back_pressure, is_gso_refusal};
+use crate::transmit::{Region, set_max_pacing_rate};
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
 use libc::{c_int, iovec, msghdr, socklen_t};
@@ -304,6 +304,10 @@ impl Transmit for UringSender {
             std::thread::sleep(BACK_PRESSURE_PAUSE);
         }
         Ok(())
+    }
+
+    fn pace_at(&mut self, bytes_per_s: u64) -> io::Result<()> {
+        set_max_pacing_rate(&self.socket, bytes_per_s)
     }
 
     fn findings(&self) -> Option<String> {
