@@ -8,6 +8,8 @@ mod contest;
 mod cpu;
 mod goodput;
 mod heap;
+mod pacing;
+mod paths;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +41,14 @@ enum Bench {
     ///
     /// Needs what goodput needs.
     Cpu(cpu::Options),
+    /// Packet paths: each backend with the real stream, flat out, against bare loops, into a sink that counts.
+    ///
+    /// Needs root (for a lab of network namespaces), and the length of the image free in /dev/shm.
+    Paths(paths::Options),
+    /// Pacing: error of the rate, lateness, largest burst and CPU time at several rates.
+    ///
+    /// Needs what paths needs.
+    Pacing(pacing::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,5 +57,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Codec(options) => codec::run(&options, arguments.json),
         Bench::Goodput(options) => goodput::run(&options, arguments.json),
         Bench::Cpu(options) => cpu::run(&options, arguments.json),
+        Bench::Paths(options) => paths::run(&options, arguments.json),
+        Bench::Pacing(options) => pacing::run(&options, arguments.json),
     }
 }

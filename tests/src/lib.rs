@@ -29,6 +29,7 @@ pub mod process;
 pub mod release;
 pub mod root;
 pub mod scratch;
+pub mod sink;
 pub mod sweep;
 pub mod web;
 

@@ -30,6 +30,11 @@ pub fn cpu_s_when_ended(pid: u32, timeout: Duration) -> anyhow::Result<f64> {
         }
         thread::sleep(POLL);
     }
+    cpu_s_now(pid)
+}
+
+/// The CPU time of all threads of a process so far, in seconds, user and system.
+pub fn cpu_s_now(pid: u32) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("cannot read the CPU time of a child")?;
     let ticks = ticks_of(&stat).with_context(|| format!("the kernel's line about process {pid} has no CPU times"))?;
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)

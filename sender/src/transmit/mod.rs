@@ -16,7 +16,7 @@ mod region;
 mod slot;
 mod socket;
 mod uring;
-mod xdp;
+pub mod xdp;
 
 pub use choose::{BackendKind, Choice, ChooseError, Egress, choose};
 pub use layout::{Framing, Layout, SlotShape};

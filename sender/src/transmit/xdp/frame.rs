@@ -160,8 +160,8 @@ impl Headers {
         }
     }
 
-    /// Bytes of all headers.
-    pub fn len(&self) -> usize {
+    /// Bytes of all headers: the room before each payload.
+    pub fn head_room(&self) -> usize {
         self.template.len()
     }
 
@@ -176,7 +176,7 @@ impl Headers {
 
 impl Framing for Headers {
     fn prepare(&self, frame: &mut [u8]) {
-        frame[..self.len()].copy_from_slice(&self.template);
+        frame[..self.head_room()].copy_from_slice(&self.template);
     }
 
     fn finish(&self, index: u64, frame: &mut [u8]) {
@@ -238,8 +238,8 @@ mod tests {
             let mut room = vec![0xaa; 2100];
             headers.prepare(&mut room);
             for payload in payloads {
-                let frame = &mut room[..headers.len() + payload.len()];
-                frame[headers.len()..].copy_from_slice(&payload);
+                let frame = &mut room[..headers.head_room() + payload.len()];
+                frame[headers.head_room()..].copy_from_slice(&payload);
                 headers.finish(index, frame);
                 check(&flow, index, &payload, frame)?;
             }

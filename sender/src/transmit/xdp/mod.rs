@@ -6,10 +6,10 @@
 //! AF_XDP bring memory of their own, into which packets would have to be copied once more.
 
 mod checksum;
-mod frame;
+pub mod frame;
 mod queue;
-mod ring;
-mod socket;
+pub mod ring;
+pub mod socket;
 
 use super::layout::{Layout, SlotShape};
 use super::region::Region;
@@ -219,7 +219,7 @@ impl Backend for Xdp {
 
     fn start(self: Box<Self>, count: usize, shape: &SlotShape) -> io::Result<Started> {
         let headers = Headers::new(&self.flow);
-        let head_room = headers.len();
+        let head_room = headers.head_room();
         // A frame starts a chunk, so that it takes as few of them as it can.
         let stride = (head_room + shape.largest_packet).next_multiple_of(self.chunk_bytes);
         let layout = Layout::Frames { head_room, stride, framing: Arc::new(headers) };
