@@ -12,6 +12,9 @@ pub enum UnitError {
     /// Not a percentage.
     #[error("'{0}' is not a percentage from 0% to 1000%; write for example 5% or 2.5%")]
     Percent(String),
+    /// Not a share of a whole.
+    #[error("'{0}' is not a share from 0% to 100%; write for example 99% or 99.5%")]
+    Share(String),
     /// Not a number of bytes.
     #[error("'{0}' is not a positive number of bytes; write for example 500k, 20M or 1G")]
     Bytes(String),
@@ -68,6 +71,12 @@ pub fn parse_permyriad(text: &str) -> Result<u32, UnitError> {
     to_u64(value * 100.0).and_then(|permyriad| u32::try_from(permyriad).ok()).ok_or_else(error)
 }
 
+/// Parses a share of a whole such as `99%` into hundredths of a percent.
+pub fn parse_share(text: &str) -> Result<u32, UnitError> {
+    let share = parse_permyriad(text).ok().filter(|&permyriad| permyriad <= 10_000);
+    share.ok_or_else(|| UnitError::Share(text.to_owned()))
+}
+
 /// Parses a time with a suffix us, ms, s, m or h (seconds when there is none).
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let error = || UnitError::Duration(text.to_owned());
@@ -98,6 +107,8 @@ mod tests {
         assert_eq!(parse_permyriad("5%"), Ok(500));
         assert_eq!(parse_permyriad("2.5"), Ok(250));
         assert_eq!(parse_permyriad("0%"), Ok(0));
+        assert_eq!(parse_share("99.5%"), Ok(9_950));
+        assert!(parse_share("100%").is_ok() && parse_share("100.1%").is_err());
         assert_eq!(parse_duration("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("750us"), Ok(Duration::from_micros(750)));
@@ -111,7 +122,7 @@ mod tests {
             assert!(parse_bytes(bad).unwrap_err().to_string().contains("20M"), "{bad}");
         }
         for bad in ["", "-5%", "5‰", "1001%", "many"] {
-            assert!(parse_permyriad(bad).is_err(), "{bad}");
+            assert!(parse_permyriad(bad).is_err() && parse_share(bad).is_err(), "{bad}");
         }
         for bad in ["", "0s", "-1s", "5 parsecs", "99999999999999999999999h"] {
             assert!(parse_duration(bad).is_err(), "{bad}");

@@ -1,13 +1,15 @@
 //! The command line of `fleetcast-recv`.
 
 use crate::apply::Apply;
+use crate::fleet_report::ReportOptions;
 use crate::receive::{Options, RepairOptions, Trust};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleetcast_cli::keys::read_trust;
-use fleetcast_cli::units::{parse_bytes, parse_duration};
+use fleetcast_cli::units::{parse_bytes, parse_duration, parse_share};
 use fleetcast_protocol::announcement::{MAX_URL_LEN, is_repair_url};
 use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::fleet::DeviceId;
 use fleetcast_protocol::sdp::SessionDescription;
 use fleetcast_protocol::session::receiver::ranges::{AnnouncedUrls, MAX_SERVERS};
 use std::fs;
@@ -87,9 +89,30 @@ pub struct ReceiveArgs {
     /// What multicast does not bring, and how it is fetched
     #[command(flatten)]
     pub repair: RepairArgs,
+    /// How the sender is told where this device stands
+    #[command(flatten)]
+    pub fleet_report: ReportArgs,
     /// Print one JSON object per event
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `receive` about reports to the sender.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reports to the sender")]
+pub struct ReportArgs {
+    /// POST to this URL where this device stands: http://SENDER:PORT/report for `fleetcast-send send --report`
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub report_url: Option<String>,
+    /// This device's name in reports [default: a random one, kept in the state folder]
+    #[arg(long, value_name = "ID", requires = "report_url")]
+    pub device_id: Option<DeviceId>,
+    /// Each report waits a random part of so long, so that a fleet does not speak all at once
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, requires = "report_url")]
+    pub report_period: Duration,
+    /// Share of the devices that report on a release, by their names: give the sender the same
+    #[arg(long, value_name = "PERCENT", default_value = "100%", value_parser = parse_share, requires = "report_url")]
+    pub report_sample: u32,
 }
 
 /// Arguments of `receive` about web servers.
@@ -138,6 +161,7 @@ impl ReceiveArgs {
         let (channel, sdp_tsi) = self.channel()?;
         let trust = self.trust()?;
         let repair = self.repair.into_options(&trust, channel.source)?;
+        let trusts_nobody = matches!(trust, Trust::Nobody);
         Ok(Options {
             channel,
             tsi: self.tsi.or(sdp_tsi),
@@ -149,6 +173,7 @@ impl ReceiveArgs {
             once: self.once,
             timeout: self.timeout,
             repair,
+            fleet_report: self.fleet_report.into_options(trusts_nobody)?,
             json: self.json,
         })
     }
@@ -180,6 +205,22 @@ impl ReceiveArgs {
             (None, Some(group), Some(port)) => Ok((Channel::new(self.source, group, port)?, None)),
             _ => bail!("give a session description, or --group and --port"),
         }
+    }
+}
+
+impl ReportArgs {
+    /// How to report, if at all.
+    fn into_options(self, trusts_nobody: bool) -> Result<Option<ReportOptions>> {
+        let Some(url) = self.report_url else { return Ok(None) };
+        if trusts_nobody {
+            bail!("--report-url has no use with --trust none: reports are about signed releases");
+        }
+        Ok(Some(ReportOptions {
+            url,
+            period: self.report_period,
+            sample_permyriad: self.report_sample,
+            device: self.device_id,
+        }))
     }
 }
 
@@ -219,7 +260,7 @@ fn parse_url(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "'{text}' is no URL to fetch from: http://, a host, at most {MAX_URL_LEN} printable characters without spaces; for \
+        "'{text}' is no URL that can be asked: http://, a host, at most {MAX_URL_LEN} printable characters without spaces; for \
          example http://repair.example/firmware/"
     ))
 }

@@ -4,6 +4,7 @@ use crate::apply::Apply;
 use crate::ingest::{Interface, Joined};
 use crate::receive::ReceiveError;
 use crate::repair::FetchError;
+use crate::state::StateError;
 use fleetcast_cli::events::Events;
 use fleetcast_cli::usage;
 use fleetcast_protocol::channel::Channel;
@@ -215,6 +216,12 @@ impl Report {
         let consequence = if server.is_proven { "it is asked no more" } else { "others are asked first" };
         let text = format!("WARNING: {} gave bytes that are not the image's: {consequence}", server.url);
         self.events.tell("distrusted", json!({ "url": server.url, "proven": server.is_proven }), &text);
+    }
+
+    /// The sender cannot be told where this device stands.
+    pub fn cannot_tell(&self, error: &StateError) {
+        let text = format!("WARNING: the sender is not told where this device stands: {error}");
+        self.events.tell("cannot_tell", json!({ "reason": error.to_string() }), &text);
     }
 
     /// What is lacking costs more than may be fetched.

@@ -8,10 +8,13 @@
 //! | `staging` | the image as it comes together |
 //! | `journal` | which symbols lie where in `staging` |
 //! | `fetched` | how many bytes of it came from web servers |
+//! | `device-id` | the name that this device gave itself |
+//! | `report-counter` | the counter of its last report |
 //! | `unsigned.staging` | a file that nobody signed, as it comes together |
 //! | `unsigned` | the whole of it, with policy `none` |
 //! | `verified` | the whole, verified image, with policy `none` |
 
+use fleetcast_protocol::fleet::DeviceId;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Floor;
@@ -141,6 +144,33 @@ impl State {
     pub fn unfinished(&self) -> Option<Vec<u8>> {
         let manifest = fs::read(self.manifest_path()).ok()?;
         self.staging_path().exists().then_some(manifest)
+    }
+
+    /// The name of this device: random, made once.
+    pub fn device_id(&self) -> Result<DeviceId, StateError> {
+        let path = self.folder.join("device-id");
+        if let Some(known) = fs::read_to_string(&path).ok().and_then(|text| text.trim_end().parse().ok()) {
+            return Ok(known);
+        }
+        let failed =
+            |error: String| StateError::Io { what: "name", path: path.clone(), source: io::Error::other(error) };
+        let random = getrandom::u64().map_err(|error| failed(error.to_string()))?;
+        let device: DeviceId = format!("{random:016x}").parse().map_err(|error| failed(format!("{error}")))?;
+        write_durably(&path, device.as_str().as_bytes())?;
+        Ok(device)
+    }
+
+    /// The counter of the last report; 0 when that is not known.
+    pub fn report_counter(&self) -> u64 {
+        fs::read_to_string(self.folder.join("report-counter"))
+            .ok()
+            .and_then(|it| it.trim_end().parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Notes the counter of a report that is about to be sent.
+    pub fn note_report_counter(&self, counter: u64) -> Result<(), StateError> {
+        replace(&self.folder.join("report-counter"), counter.to_string().as_bytes())
     }
 
     /// Where policy `none` leaves the verified image.

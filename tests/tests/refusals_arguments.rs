@@ -184,9 +184,9 @@ fn repair_that_cannot_be() {
     let desk = Desk::new();
     let long = format!("http://{}", "a".repeat(200));
     for (option, value, messages) in [
-        ("--repair-url", "ftp://host/fw", &["is no URL to fetch from", "http://repair.example/firmware/"][..]),
-        ("--repair-url", "https://host/fw", &["is no URL to fetch from", "http://"]),
-        ("--repair-url", "http:///fw", &["is no URL to fetch from"]),
+        ("--repair-url", "ftp://host/fw", &["is no URL that can be asked", "http://repair.example/firmware/"][..]),
+        ("--repair-url", "https://host/fw", &["is no URL that can be asked", "http://"]),
+        ("--repair-url", "http:///fw", &["is no URL that can be asked"]),
         ("--repair-url", "http://host/a b", &["without spaces"]),
         ("--repair-url", &long, &["at most 200"]),
         ("--repair-budget", "0", &["is not a positive number of bytes", "20M"]),

@@ -8,6 +8,7 @@ pub use error::ReceiveError;
 pub use trust::Trust;
 
 use crate::apply::{Apply, check_target};
+use crate::fleet_report::ReportOptions;
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::session::receiver::ranges::AnnouncedUrls;
 use run::Run;
@@ -38,6 +39,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// How web servers are asked for what multicast does not bring, if at all.
     pub repair: Option<RepairOptions>,
+    /// How the sender is told where this device stands, if at all.
+    pub fleet_report: Option<ReportOptions>,
     /// Events as JSON.
     pub json: bool,
 }

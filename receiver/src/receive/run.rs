@@ -2,12 +2,14 @@
 
 mod fetching;
 mod storing;
+mod telling;
 mod unsigned;
 
 use super::trust::unix_s;
 use super::{Options, ReceiveError, Trust};
 use crate::apply::{Apply, apply};
 use crate::checker::{Checked, Checker};
+use crate::fleet_report::Reporter;
 use crate::ingest::{self, Batch, Interface, Joined};
 use crate::journal::JournalFile;
 use crate::repair::{Fetcher, read_spent};
@@ -16,6 +18,7 @@ use crate::restore::restore;
 use crate::staging::Staging;
 use crate::state::State;
 use fleetcast_cli::events::PROGRESS_INTERVAL;
+use fleetcast_protocol::fleet::DeviceState;
 use fleetcast_protocol::hex;
 use fleetcast_protocol::manifest::SignedManifest;
 use fleetcast_protocol::policy::Acceptance;
@@ -44,6 +47,8 @@ pub struct Run<'o> {
     checker: Checker,
     /// If anything may be fetched.
     fetcher: Option<Fetcher>,
+    /// If the sender is told.
+    reporter: Option<Reporter>,
     staging: Option<Arc<Staging>>,
     journal: Option<JournalFile>,
     report: Report,
@@ -73,10 +78,11 @@ impl<'o> Run<'o> {
         let mut run = Self {
             options,
             session: fetching::session(options, options.trust.session(&state, options.tsi))?,
-            state,
             joined,
             checker: Checker::start()?,
             fetcher: options.repair.as_ref().map(|repair| Fetcher::start(repair.timeout)).transpose()?,
+            reporter: options.fleet_report.as_ref().map(|it| Reporter::start(it, &state)).transpose()?,
+            state,
             staging: None,
             journal: None,
             report,
@@ -128,7 +134,11 @@ impl<'o> Run<'o> {
                 error.result()
             }
         };
+        if let Err(error) = &result {
+            self.tell_failure(error);
+        }
         self.report.summary(word, &self.session, self.now(), self.dropped);
+        self.finish_telling(&result);
         result.map(|_| ())
     }
 
@@ -282,6 +292,7 @@ impl<'o> Run<'o> {
 
     fn already_installed(&mut self, manifest: &SignedManifest) {
         self.report.already_installed(manifest);
+        self.tell_of(manifest.digest(), DeviceState::Committed);
         self.done_if_once("installed");
     }
 
@@ -307,6 +318,7 @@ impl<'o> Run<'o> {
         self.session.begin(self.now(), found);
         self.session.restore_fetched_bytes(read_spent(&self.state.fetched_path(), &digest));
         self.report.accepted(manifest, acceptance, continued.then(|| *self.session.stats()));
+        self.tell(DeviceState::Receiving);
         Ok(())
     }
 
@@ -316,6 +328,7 @@ impl<'o> Run<'o> {
         match self.apply_if_equal(sha256) {
             Err(error) if !self.options.once => {
                 self.report.failed_and_goes_on(&error);
+                self.tell_failure(&error);
                 Ok(())
             }
             result => result,
@@ -343,6 +356,7 @@ impl<'o> Run<'o> {
             self.state.commit(&manifest, unix_s())?;
         }
         self.report.applied(policy, path.as_deref());
+        self.tell(if *policy == Apply::None { DeviceState::Verified } else { DeviceState::Committed });
         self.done_if_once(if *policy == Apply::None { "verified" } else { "applied" });
         Ok(())
     }

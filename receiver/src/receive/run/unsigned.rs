@@ -139,6 +139,7 @@ mod tests {
                 once: true,
                 timeout: None,
                 repair: None,
+                fleet_report: None,
                 json: true,
             };
             let state = State::open(&options.state).unwrap();
