@@ -18,6 +18,8 @@ pub const TIMEOUT: u8 = 5;
 pub const VERIFICATION: u8 = 6;
 /// The verified image could not be applied.
 pub const APPLY: u8 = 7;
+/// Fewer devices hold the image than `--require` demands.
+pub const FLEET: u8 = 8;
 /// Stopped by SIGINT or SIGTERM.
 pub const INTERRUPTED: u8 = 130;
 

@@ -5,6 +5,7 @@
 use fleetcast_fuzz::{TARGETS, journal, manifest};
 use fleetcast_protocol::announcement::Announcement;
 use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::fleet::{DeviceReport, DeviceState};
 use fleetcast_protocol::keys::{signing_key_to_pem, verifying_key_to_pem};
 use fleetcast_protocol::sdp::SessionDescription;
 use fleetcast_protocol::session::receiver::journal::{RECORD_LEN, forgotten_record, session_record, symbol_record};
@@ -41,6 +42,7 @@ fn seeds_of(target: &str) -> Vec<(String, Vec<u8>)> {
         "manifest" => manifests(),
         "object" => objects(),
         "packet" => packets(),
+        "report" => reports(),
         "sdp" => descriptions(),
         "session" => sessions(),
         other => panic!("no seeds are known for {other}"),
@@ -168,6 +170,20 @@ fn keys() -> Seeds {
 fn content_ranges() -> Seeds {
     let texts = [("known", "bytes 0-1343/50000000"), ("unknown", "bytes 7-7/*")];
     texts.map(|(name, text)| (name, text.as_bytes().to_vec())).into()
+}
+
+/// A device that is done, and one that failed.
+fn reports() -> Seeds {
+    let failed = DeviceState::Failed { reason: "no room".into() };
+    let report = |state| DeviceReport {
+        device: "router-17".parse().expect("an id"),
+        manifest_digest: [7; 32],
+        counter: 9,
+        state,
+        loss_ppm: Some(20_000),
+        fetched_bytes: 1_344,
+    };
+    vec![("committed", report(DeviceState::Committed).to_cbor()), ("failed", report(failed).to_cbor())]
 }
 
 fn descriptions() -> Seeds {

@@ -16,6 +16,7 @@ pub mod manifest;
 mod memory;
 pub mod object;
 pub mod packet;
+pub mod report;
 pub mod sdp;
 pub mod session;
 
@@ -40,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "manifest", run: manifest::run },
     Target { name: "object", run: object::run },
     Target { name: "packet", run: packet::run },
+    Target { name: "report", run: report::run },
     Target { name: "sdp", run: sdp::run },
     Target { name: "session", run: session::run },
 ];

@@ -26,7 +26,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 environment (interface, permission, disk), \
-4 not trusted, 6 the image is not what the manifest says, 130 interrupted.";
+4 not trusted, 6 the image is not what the manifest says, 8 fewer devices hold the image than --require demands, 130 interrupted.";
 
 /// Push one firmware image to a whole fleet over multicast.
 #[derive(Debug, Parser)]
@@ -147,9 +147,10 @@ pub struct SendArgs {
     /// Which bits the rate counts: l1 (all that occupies the wire), l2 (frames) or ip
     #[arg(long, default_value = "l1")]
     pub rate_layer: RateLayer,
-    /// Planned repair, in percent of the source symbols; small blocks get more [default: 5%, with profile no-code 0%]
-    #[arg(long, value_parser = parse_repair)]
-    pub repair: Option<RepairShare>,
+    /// Planned repair, in percent of the source symbols; small blocks get more [default: 5%, with profile no-code 0%]; auto sizes
+    /// it from the losses in the file of --report, as the last send left it
+    #[arg(long, value_name = "PERCENT|auto", value_parser = parse_repair)]
+    pub repair: Option<Repair>,
     /// Passes over the image, or `forever`
     #[arg(long, default_value = "1", value_parser = parse_passes)]
     pub passes: Passes,
@@ -221,6 +222,16 @@ pub struct ControlArgs {
     pub command: Vec<String>,
 }
 
+/// How much repair is planned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Repair {
+    /// So much.
+    Share(RepairShare),
+    /// What the last send's losses take.
+    #[cfg(feature = "serve")]
+    Auto,
+}
+
 /// How many passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes(pub Option<u32>);
@@ -251,8 +262,12 @@ pub struct SdpArgs {
     pub rate: Option<u64>,
 }
 
-fn parse_repair(text: &str) -> Result<RepairShare, UnitError> {
-    parse_permyriad(text).map(RepairShare::from_permyriad)
+fn parse_repair(text: &str) -> Result<Repair, UnitError> {
+    match text {
+        #[cfg(feature = "serve")]
+        "auto" => Ok(Repair::Auto),
+        _ => parse_permyriad(text).map(RepairShare::from_permyriad).map(Repair::Share),
+    }
 }
 
 fn parse_passes(text: &str) -> Result<Passes, String> {
@@ -320,6 +335,16 @@ impl SendArgs {
             Profile::NoCode => RepairShare::NONE,
             Profile::Fleetcast | Profile::Flute => RepairShare::from_permyriad(500),
         };
+        #[cfg(feature = "serve")]
+        let fleet = self.fleet.into_options(self.repair == Some(Repair::Auto))?;
+        let repair = match self.repair {
+            None => default_repair,
+            Some(Repair::Share(share)) => share,
+            #[cfg(feature = "serve")]
+            Some(Repair::Auto) => {
+                fleet.sizing.map_or(default_repair, |sizing| RepairShare::from_permyriad(sizing.permyriad))
+            }
+        };
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(send::Options {
             manifest: self.manifest.unwrap_or_else(|| seal::manifest_path(&self.image)),
@@ -330,7 +355,7 @@ impl SendArgs {
             source: self.source,
             rate_bps: self.rate,
             rate_layer: self.rate_layer,
-            repair: self.repair.unwrap_or(default_repair),
+            repair,
             passes: self.passes.0,
             window_blocks,
             profile: self.profile,
@@ -349,7 +374,7 @@ impl SendArgs {
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             control: self.control,
             #[cfg(feature = "serve")]
-            fleet: self.fleet.into_options()?,
+            fleet,
             json: self.json,
         })
     }

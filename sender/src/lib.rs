@@ -7,6 +7,8 @@ pub mod affinity;
 pub mod args;
 pub mod control;
 pub mod ethernet;
+#[cfg(feature = "serve")]
+pub mod fleet_report;
 pub mod image;
 pub mod inspect;
 pub mod interface;

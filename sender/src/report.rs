@@ -1,10 +1,16 @@
 //! What the operator sees of a send: how it started, how far it is, how well the schedule was kept.
 
+#[cfg(feature = "serve")]
+use crate::fleet_report::Sizing;
 use crate::pace::{Outcome, Pace, Progress};
 use crate::rate::Cost;
 use crate::transmit::Pages;
 use fleetcast_cli::events::{Events, PROGRESS_INTERVAL};
 use fleetcast_cli::usage;
+#[cfg(feature = "serve")]
+use fleetcast_protocol::fleet::Tally;
+#[cfg(feature = "serve")]
+use serde_json::Map;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -93,6 +99,35 @@ impl Report {
     pub fn served(&self, bytes: u64, ranges: u64) {
         let text = format!("served {ranges} ranges, {bytes} bytes");
         self.events.tell("served", json!({ "bytes": bytes, "ranges": ranges }), &text);
+    }
+
+    /// Where the fleet stands at the end.
+    #[cfg(feature = "serve")]
+    pub fn fleet(&self, tally: &Tally) {
+        let counts = tally.counts();
+        let words: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+        let text = format!("of {} devices: {}", tally.total(), words.join(", "));
+        let mut fields = Map::from_iter(counts.map(|(word, count)| (word.to_owned(), json!(count))));
+        fields.insert("total".into(), json!(tally.total()));
+        fields.insert("done".into(), json!(tally.done()));
+        self.events.tell("fleet", Value::Object(fields), &text);
+    }
+
+    /// Repair follows the last report, or there was none.
+    #[cfg(feature = "serve")]
+    pub fn sized(&self, sizing: Option<Sizing>) {
+        let (fields, text) = match sizing {
+            Some(Sizing { loss_ppm, permyriad }) => (
+                json!({ "loss_ppm": loss_ppm, "repair_permyriad": permyriad }),
+                format!(
+                    "repair {} % for a loss of {} %, which 95 % of the last send's devices did not exceed",
+                    f64::from(permyriad) / 1e2,
+                    f64::from(loss_ppm) / 1e4
+                ),
+            ),
+            None => (json!({}), "no report of an earlier send with losses: repair as without auto".to_owned()),
+        };
+        self.events.tell("repair_sized", fields, &text);
     }
 
     /// The last event of sending: how it ended, and how well the schedule was kept.

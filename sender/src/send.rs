@@ -26,6 +26,8 @@ use fleetcast_protocol::manifest::{ImageMismatch, SignedManifest, UnverifiedMani
 use fleetcast_protocol::session::SymbolId;
 use fleetcast_protocol::session::sender::{SenderConfig, SenderSession, SymbolWriter};
 use serde_json::json;
+#[cfg(feature = "serve")]
+use serving::Serving;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -60,9 +62,9 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let tsi = options.profile.tsi(options.tsi.map_or_else(random_tsi, Ok)?);
     let session = SenderSession::new(&session_config(options, tsi), &manifest)?;
     #[cfg(feature = "serve")]
-    let server = serving::start(&options.fleet, &image, &manifest, source)?;
+    let serving = Serving::start(&options.fleet, &image, &manifest, source)?;
     #[cfg(feature = "serve")]
-    let session = session.with_repair_urls(serving::announced_urls(&options.fleet, server.as_ref()))?;
+    let session = session.with_repair_urls(Serving::announced_urls(&options.fleet, serving.as_ref()))?;
 
     let symbol_size = manifest.manifest().partition.symbol_size();
     let packet_len = session.writer().packet_len(SymbolId { sbn: 0, esi: 0 });
@@ -132,8 +134,8 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         return Err(SendError::Interrupted);
     }
     #[cfg(feature = "serve")]
-    if let Some(server) = server {
-        serving::linger(&options.fleet, &server, &report, is_interrupted);
+    if let Some(serving) = serving {
+        serving.linger(&options.fleet, &report, is_interrupted)?;
     }
     Ok(())
 }
@@ -253,4 +255,8 @@ fn report_start(
         "window_blocks": session.schedule().window_blocks(), "pass_packets": session.schedule().len(),
     });
     report.start(fields, &text);
+    #[cfg(feature = "serve")]
+    if options.fleet.is_sized {
+        report.sized(options.fleet.sizing);
+    }
 }

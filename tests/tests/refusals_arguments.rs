@@ -232,6 +232,43 @@ fn a_repair_server_that_cannot_be() {
 }
 
 #[test]
+fn reports_that_cannot_be() {
+    let desk = Desk::new();
+    let file = |name: &str, content: &str| {
+        let path = desk.scratch.join(name).display().to_string();
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let (none, bad, junk) = (file("none", "# nobody\n"), file("bad", "r1\nr 2\n"), file("junk", "{}"));
+    let report = desk.scratch.join("report.json").display().to_string();
+    let serve = ("--serve-repair", "127.0.0.1:0");
+    for (changes, code, messages) in [
+        (&[("--report", report.as_str())][..], USAGE, &["--serve-repair"][..]),
+        (&[serve, ("--require", "99%")], USAGE, &["--report"]),
+        (&[serve, ("--report", &report), ("--require", "101%")], USAGE, &["is not a share from 0% to 100%"]),
+        (&[serve, ("--report", &report), ("--report-sample", "-1%")], USAGE, &["is not a share"]),
+        (&[serve, ("--report", &report), ("--devices", "/nonexistent")], USAGE, &["cannot read the list of devices"]),
+        (&[serve, ("--report", &report), ("--devices", &none)], USAGE, &["names no device", "one device id a line"]),
+        (&[serve, ("--report", &report), ("--devices", &bad)], USAGE, &["line 2: 'r 2' is no device id"]),
+        (&[serve, ("--report", "/nonexistent/r.json")], ENVIRONMENT, &["cannot write the report", "--report"]),
+        (&[("--repair", "auto")], USAGE, &["--repair auto needs --report FILE"]),
+        (&[serve, ("--report", &junk), ("--repair", "auto")], USAGE, &["is no report of a send"]),
+    ] {
+        assert_fails(desk.send(None, changes), code, messages);
+    }
+    for (changes, messages) in [
+        (&[("--report-url", "ftp://host/")][..], &["is no URL that can be asked"][..]),
+        (&[("--device-id", "r1")], &["--report-url"]),
+        (&[("--report-url", "http://h/report"), ("--device-id", "r 1")], &["'r 1' is no device id", "letters, digits"]),
+        (&[("--report-url", "http://h/report"), ("--report-sample", "200%")], &["is not a share"]),
+        (&[("--report-url", "http://h/report"), ("--report-period", "0")], &["is not a positive time"]),
+    ] {
+        assert_fails(desk.receive(None, changes), USAGE, messages);
+    }
+    assert!(!desk.state().exists());
+}
+
+#[test]
 fn images_and_symbols_that_cannot_be_sealed() {
     let desk = Desk::new();
     let image = desk.scratch.join("other.bin");

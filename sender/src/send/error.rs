@@ -79,6 +79,25 @@ pub enum SendError {
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] crate::serve::ServeError),
+    /// The report cannot be written.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    ReportFile(#[from] crate::fleet_report::FileError),
+    /// Fewer devices hold the image than the operator demands.
+    #[cfg(feature = "serve")]
+    #[error(
+        "{done} of {total} devices hold the image, --require demands {} %; the report says who does not; send again with the same \
+         manifest and they continue where they were",
+        f64::from(*.require_permyriad) / 100.0
+    )]
+    Required {
+        /// Devices that hold it.
+        done: u64,
+        /// Devices in all.
+        total: u64,
+        /// How many in ten thousand must.
+        require_permyriad: u32,
+    },
     /// SIGINT or SIGTERM.
     #[error("interrupted; send again with the same manifest and receivers continue where they were")]
     Interrupted,
@@ -106,7 +125,9 @@ impl SendError {
             Self::Pace(PaceError::Transmit(_)) => exit::ENVIRONMENT,
             Self::Precompute(_) | Self::Pace(_) | Self::Random(_) => exit::UNEXPECTED,
             #[cfg(feature = "serve")]
-            Self::Serve(_) => exit::ENVIRONMENT,
+            Self::Serve(_) | Self::ReportFile(_) => exit::ENVIRONMENT,
+            #[cfg(feature = "serve")]
+            Self::Required { .. } => exit::FLEET,
             Self::Interrupted => exit::INTERRUPTED,
         }
     }

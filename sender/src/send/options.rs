@@ -1,9 +1,13 @@
 //! What the operator decides about a send.
 
 use crate::affinity::CpuList;
+#[cfg(feature = "serve")]
+use crate::fleet_report::Sizing;
 use crate::pace::{Burst, Pacing};
 use crate::rate::RateLayer;
 use crate::transmit::BackendKind;
+#[cfg(feature = "serve")]
+use fleetcast_protocol::fleet::DeviceId;
 use fleetcast_protocol::session::{Profile, RepairShare};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -78,6 +82,18 @@ pub struct FleetOptions {
     pub serve_repair: Option<std::net::SocketAddr>,
     /// URLs to announce.
     pub repair_urls: Vec<String>,
-    /// How long nothing must have been asked for before serving ends.
+    /// How long nothing must have been asked or reported before serving ends.
     pub linger: std::time::Duration,
+    /// Where the report goes, if reports are taken.
+    pub report: Option<PathBuf>,
+    /// Who shall report; with none whoever does.
+    pub devices: Vec<DeviceId>,
+    /// How many devices in ten thousand must hold the image.
+    pub require_permyriad: Option<u32>,
+    /// How many devices in ten thousand report.
+    pub sample_permyriad: u32,
+    /// Whether repair follows the last report.
+    pub is_sized: bool,
+    /// What the last report says, if there was one.
+    pub sizing: Option<Sizing>,
 }

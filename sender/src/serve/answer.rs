@@ -3,20 +3,28 @@
 use super::Content;
 use super::counted::Counted;
 use super::metrics::Metrics;
+use crate::fleet_report::Watch;
 use crate::image::State;
+use fleetcast_protocol::fleet::MAX_REPORT_LEN;
 use fleetcast_protocol::session::receiver::ranges::image_url;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tower_http::services::ServeFile;
+
+/// Where reports go.
+const REPORT_PATH: &str = "/report";
+/// Longest time for the body of a report.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The body of an answer.
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -49,9 +57,9 @@ impl Answerer {
     }
 
     /// Answers one request, and counts it.
-    pub async fn answer(&self, request: Request<Incoming>) -> Result<Response<Counted>, Infallible> {
+    pub async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Result<Response<Counted>, Infallible> {
         let is_image = request.uri().path() == self.path;
-        let response = self.respond(request).await;
+        let response = self.respond(peer, request).await;
         self.metrics.answer(response.status().as_u16());
         if is_image && response.status() == StatusCode::PARTIAL_CONTENT {
             self.metrics.image_range();
@@ -59,8 +67,15 @@ impl Answerer {
         Ok(response.map(|body| Counted::new(body, self.metrics.body_bytes())))
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn respond(&self, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
+        if let (REPORT_PATH, Some(watch)) = (path, &self.content.watch) {
+            if *request.method() != Method::POST {
+                return text(StatusCode::METHOD_NOT_ALLOWED, "reports are POSTed");
+            }
+            self.touch();
+            return take_report(watch, peer, request).await;
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
         }
@@ -70,7 +85,7 @@ impl Answerer {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(open_metrics));
             return response;
         }
-        *self.last_request_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.touch();
         if path == self.path {
             self.image(request).await
         } else if path.strip_suffix(".fcm") == Some(&self.path) {
@@ -81,6 +96,10 @@ impl Answerer {
         } else {
             text(StatusCode::NOT_FOUND, "here are only the image that is being sent, its manifest, and /metrics")
         }
+    }
+
+    fn touch(&self) {
+        *self.last_request_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// The image, as long as the file is what it was when the send began.
@@ -96,6 +115,18 @@ impl Answerer {
             Ok(response) => response.map(BodyExt::boxed_unsync),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the image cannot be read"),
         }
+    }
+}
+
+/// Takes the report in a request's body.
+async fn take_report(watch: &Watch, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let body = Limited::new(request.into_body(), MAX_REPORT_LEN).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(REPORT_TIMEOUT, body).await else {
+        return text(StatusCode::BAD_REQUEST, "a report is at most 512 bytes, and not slow");
+    };
+    match watch.take(peer, &body.to_bytes()) {
+        true => text(StatusCode::NO_CONTENT, ""),
+        false => text(StatusCode::BAD_REQUEST, "this is no report"),
     }
 }
 

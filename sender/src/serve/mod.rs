@@ -8,6 +8,7 @@ mod answer;
 mod counted;
 mod metrics;
 
+use crate::fleet_report::Watch;
 use crate::image::{Image, State};
 use answer::Answerer;
 use fleetcast_protocol::session::receiver::ranges::image_url;
@@ -63,6 +64,8 @@ pub struct Content {
     pub opened: State,
     /// The manifest as it is signed.
     pub manifest: Vec<u8>,
+    /// Who takes reports, if anybody does.
+    pub watch: Option<Arc<Watch>>,
 }
 
 impl Content {
@@ -70,9 +73,9 @@ impl Content {
     ///
     /// # Errors
     /// When the process may open no more files.
-    pub fn new(image: &Image, name: &str, manifest: &[u8]) -> Result<Self, ServeError> {
+    pub fn new(image: &Image, name: &str, manifest: &[u8], watch: Option<Arc<Watch>>) -> Result<Self, ServeError> {
         let file = image.file().map_err(ServeError::Start)?;
-        Ok(Self { name: name.to_owned(), file, opened: image.opened(), manifest: manifest.to_vec() })
+        Ok(Self { name: name.to_owned(), file, opened: image.opened(), manifest: manifest.to_vec(), watch })
     }
 }
 
@@ -150,21 +153,21 @@ async fn accept(listener: std::net::TcpListener, answerer: Arc<Answerer>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let answerer = Arc::clone(&answerer);
         tokio::spawn(async move {
             let open = answerer.metrics().connection();
-            serve(stream, answerer).await;
+            serve(stream, peer.ip(), answerer).await;
             drop((open, place));
         });
     }
 }
 
 /// Answers the requests of one connection.
-async fn serve(stream: TcpStream, answerer: Arc<Answerer>) {
+async fn serve(stream: TcpStream, peer: IpAddr, answerer: Arc<Answerer>) {
     // Heads and small ranges are whole segments: waiting for more would cost a receiver 40 ms each.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
@@ -172,7 +175,7 @@ async fn serve(stream: TcpStream, answerer: Arc<Answerer>) {
     stream.set_write_timeout(Some(IDLE_TIMEOUT));
     let service = service_fn(move |request| {
         let answerer = Arc::clone(&answerer);
-        async move { answerer.answer(request).await }
+        async move { answerer.answer(peer, request).await }
     });
     // An error is the client's: it went away, was too slow, or spoke no HTTP.
     let _ = http1::Builder::new()

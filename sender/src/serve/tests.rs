@@ -1,6 +1,7 @@
 //! A real server on loopback, and plain sockets as clients.
 
 use super::*;
+use fleetcast_protocol::fleet::{DeviceReport, DeviceState};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 
@@ -9,6 +10,7 @@ const MANIFEST: &[u8] = b"the manifest";
 struct Desk {
     folder: tempfile::TempDir,
     server: Server,
+    watch: Arc<Watch>,
     content: Vec<u8>,
 }
 
@@ -18,10 +20,11 @@ impl Desk {
         let content: Vec<u8> = (0..100_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
         std::fs::write(folder.path().join("image"), &content).unwrap();
         let image = Image::open(&folder.path().join("image")).unwrap();
-        let content_served = Content::new(&image, "a b.bin", MANIFEST).unwrap();
+        let watch = Arc::new(Watch::new([1; 32], Vec::new(), Duration::from_secs(60)));
+        let content_served = Content::new(&image, "a b.bin", MANIFEST, Some(Arc::clone(&watch))).unwrap();
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let server = Server::start((loopback, 0).into(), loopback, content_served).unwrap();
-        Self { folder, server, content }
+        Self { folder, server, watch, content }
     }
 
     fn connect(&self) -> std::net::TcpStream {
@@ -123,7 +126,7 @@ fn who_speaks_no_http_or_a_head_without_end_is_dropped() {
 fn an_address_that_is_taken_is_told() {
     let desk = Desk::new();
     let image = Image::open(&desk.folder.path().join("image")).unwrap();
-    let content = Content::new(&image, "a", MANIFEST).unwrap();
+    let content = Content::new(&image, "a", MANIFEST, None).unwrap();
     let error = Server::start(desk.server.address(), desk.server.address().ip(), content).unwrap_err();
     assert!(error.to_string().contains("--serve-repair"), "{error}");
 }
@@ -134,4 +137,33 @@ fn many_idle_connections_leave_the_others_served() {
     let idle: Vec<_> = (0..100).map(|_| desk.connect()).collect();
     assert!(desk.request("GET /a%20b.bin HTTP/1.1\r\nRange: bytes=0-9").0.starts_with("http/1.1 206"));
     drop(idle);
+}
+
+#[test]
+fn takes_reports_and_nothing_else() {
+    let desk = Desk::new();
+    let post = |path: &str, body: &[u8]| {
+        let mut stream = desk.connect();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer.get(9..12).unwrap_or_default().to_owned()
+    };
+    let report = DeviceReport {
+        device: "r1".parse().unwrap(),
+        manifest_digest: [1; 32],
+        counter: 1,
+        state: DeviceState::Committed,
+        loss_ppm: None,
+        fetched_bytes: 0,
+    };
+    assert_eq!(post("/report", &report.to_cbor()), "204");
+    assert_eq!(desk.watch.tally().done(), 1);
+    assert_eq!(post("/report", b"junk"), "400");
+    assert_eq!(post("/report", &[0; 100_000]), "400");
+    assert_eq!(post("/a%20b.bin", &report.to_cbor()), "405");
+    assert!(desk.request("GET /report HTTP/1.1").0.starts_with("http/1.1 405"));
+    assert_eq!(desk.watch.tally().total(), 1);
 }
