@@ -17,6 +17,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+mod resident;
+mod schedule;
+
 const RATE_BPS: u64 = 10_000_000;
 const SYMBOL_SIZE: u16 = 64;
 
@@ -197,132 +200,6 @@ fn dates_are_exact_and_pauses_are_kept() {
         assert_eq!(mark.bits, before);
         assert_eq!(*bits, packets.iter().map(|packet| cost.bits(packet.len())).sum::<u64>());
         before += bits;
-    }
-}
-
-#[test]
-fn slots_are_dealt_to_the_sending_threads_in_turn_and_none_is_lost() {
-    let fixture = fixture();
-    let all = drain(fixture.start(fixture.image(), 2)).unwrap();
-    for senders in [2, 3] {
-        let pipeline = fixture.start_for(fixture.image(), 2, senders);
-        let free = pipeline.free;
-        let hands: Vec<Vec<Dated>> = thread::scope(|scope| {
-            let threads: Vec<_> = pipeline
-                .filled
-                .into_iter()
-                .map(|filled| {
-                    let free = free.clone();
-                    scope.spawn(move || drain(Pipeline { filled: vec![filled], free }).unwrap())
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        for (index, expected) in all.iter().enumerate() {
-            assert_eq!(hands[index % senders][index / senders].0, expected.0);
-        }
-        assert_eq!(hands.iter().map(Vec::len).sum::<usize>(), all.len());
-    }
-}
-
-/// The symbols of a packet of the image.
-fn symbol_of(bytes: &[u8]) -> Option<(u32, u32)> {
-    let packet = Packet::parse(bytes).unwrap();
-    let id = packet.payload_id().ok()?;
-    (packet.header.toi == TOI_IMAGE).then_some((id.sbn, id.esi))
-}
-
-#[test]
-fn a_resident_pass_is_filled_once_and_sent_again_and_again() {
-    const PASSES: u32 = 7;
-    const SETS: u32 = 2;
-    let fixture = fixture();
-    let session = fixture.session_of(Some(PASSES)).with_repair_sets(SETS);
-    let schedule = *session.schedule();
-    let expected: Vec<_> =
-        (0..PASSES).flat_map(|pass| schedule.pass(pass % SETS)).map(|id| (u32::from(id.sbn), id.esi)).collect();
-    let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
-    let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
-    let filler = Filler::new(fixture.image(), fixture.manifest.clone(), session.writer());
-    let mut planner = Planner::new(session, cost, pace(), shape, Some(Resident::new(1000)));
-    let (free, incoming) = crossbeam_channel::unbounded();
-    free.send((0..400).map(|_| Slot::with_capacity(1500)).collect()).unwrap();
-    let mut pool = SlotPool::new(incoming);
-    let (mut seen, mut filled, mut bits) = (Vec::new(), Vec::new(), 0);
-    while let Some(planned) = planner.next(&mut pool).unwrap() {
-        let mut job = match planned {
-            Planned::Fill(mut job) => {
-                filler.fill(&mut job).unwrap();
-                filled.push(seen.len());
-                job
-            }
-            Planned::Ready(job) => job,
-        };
-        fixture.assert_right(&mut job);
-        for slot in &mut job.slots {
-            assert_eq!(slot.mark.bits, bits);
-            bits += slot.bits;
-            seen.extend(slot.packets_mut().filter_map(|packet| symbol_of(packet)));
-        }
-        job.slots.reverse();
-        free.send(job.slots).unwrap();
-    }
-    assert_eq!(seen, expected);
-    // Past the first two passes only control packets are filled, and at last the slot with flag B.
-    let resident = 2 * schedule.len();
-    let fresh = filled.iter().filter(|&&before| before as u64 > resident).count();
-    assert!(fresh <= 40, "{fresh} jobs were filled after everything was there");
-    assert!(filled.len() > fresh);
-}
-
-#[test]
-fn a_resident_pass_that_has_too_few_places_is_sent_whole_nevertheless() {
-    let fixture = fixture();
-    let session = fixture.session_of(Some(4)).with_repair_sets(3);
-    let schedule = *session.schedule();
-    let expected: Vec<_> =
-        (0..4).flat_map(|pass| schedule.pass(pass % 3)).map(|id| (u32::from(id.sbn), id.esi)).collect();
-    let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
-    let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
-    let filler = Filler::new(fixture.image(), fixture.manifest.clone(), session.writer());
-    let planner = Planner::new(session, cost, pace(), shape, Some(Resident::new(20)));
-    let slots = (0..36).map(|_| Slot::with_capacity(1500)).collect();
-    let pipeline = start(planner, filler, slots, &Threads::new(2), 1).unwrap();
-    let slots = drain(pipeline).unwrap();
-    let seen: Vec<_> = slots.iter().flat_map(|(.., packets)| packets).filter_map(|packet| symbol_of(packet)).collect();
-    assert_eq!(seen, expected);
-}
-
-#[test]
-fn control_packets_keep_their_share_when_the_rate_changes() {
-    let fixture = fixture();
-    let pace = pace();
-    let cost = Cost::new(RateLayer::L1, "232.1.1.1".parse().unwrap());
-    let shape = Shape { slot_packets: 5, repair_job_slots: 4, source_job_slots: 3 };
-    let mut session = fixture.session_of(None);
-    session.set_rate_bps(RATE_BPS);
-    let mut planner = Planner::new(session, cost, Arc::clone(&pace), shape, None);
-    // Passes over this image take a tenth of a second at first, and a second per round of control packets is kept; later
-    // a round costs 1 % of the rate at most, however slow.
-    for rate_bps in [RATE_BPS, 100_000, 50_000_000] {
-        pace.timeline.set_rate_bps(rate_bps);
-        let (mut control_bits, mut bits) = (0, 0);
-        // Past what announces the passes, which come quickly here.
-        while bits < 30 * 1_000_000 {
-            let job = planner.next_job(|| Some(Slot::with_capacity(1500))).unwrap().unwrap();
-            let packets = job.packets.iter().map(|packet| &packet.packet);
-            control_bits += packets
-                .filter_map(|packet| match packet {
-                    Outgoing::Control(bytes) if Packet::parse(bytes).unwrap().header.toi != TOI_ANNOUNCEMENT => {
-                        Some(cost.bits(bytes.len()))
-                    }
-                    _ => None,
-                })
-                .sum::<u64>();
-            bits += job.slots.iter().map(|slot| slot.bits).sum::<u64>();
-        }
-        assert!(control_bits * 100 <= bits * 2, "{control_bits} of {bits} bits at {rate_bps}");
-        assert!(control_bits > 0);
     }
 }
 
