@@ -11,6 +11,7 @@ pub use error::SendError;
 #[cfg(feature = "serve")]
 pub use options::FleetOptions;
 pub use options::Options;
+pub use resident::REPAIR_SETS;
 
 use crate::control::ControlSocket;
 use crate::image::{Image, ImageError};

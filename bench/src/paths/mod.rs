@@ -5,8 +5,8 @@
 //!
 //! Bare loops walk a buffer as large as the image, which no cache holds: `sendto` a packet a call, `bare-gso` a super-packet
 //! a call, `bare-xdp` through AF_XDP's rings. The others are `fleetcast-send` itself, told a rate that nobody keeps: a mapped
-//! image whose blocks it hashes, FEC, headers, its workers on the same two cores. `resident` is its carousel after the first
-//! pass. Times are the sink's, from the first packet to the last.
+//! image, FEC, headers, its workers on the same cores. They are measured from their second pass on: in the first one they also hash
+//! every block (`--first-pass` measures that). `resident` is a carousel from memory, once that is filled. Times are the sink's.
 
 mod bare;
 mod product;
@@ -38,9 +38,12 @@ pub struct Options {
     /// Rounds of which the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Passes of the backends' stream. Blocks are hashed in the first one only.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Passes of the backends' stream that are measured, after a first one in which blocks are hashed too
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
+    /// Measure that first pass instead
+    #[arg(long)]
+    first_pass: bool,
     /// The sinks to measure against.
     #[arg(long, value_delimiter = ',', default_values_t = [Counter::Xdp, Counter::Tc])]
     sinks: Vec<Counter>,
@@ -152,6 +155,7 @@ fn measure(
     buffer: &[u8],
 ) -> anyhow::Result<Vec<Vec<(&'static str, Measured)>>> {
     let pair = Pair::new(1500, 1)?;
+    let passes = if options.first_pass { 0..1 } else { 1..1 + options.passes };
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
         let mut measured = Vec::new();
@@ -160,7 +164,7 @@ fn measure(
             let sink = Sink::attach(counter.kind(), pair.sink_link(), PORT, &Expected::default())?;
             let it = match path {
                 Path::Bare(bare) => bare.measure(&pair, &sink, buffer)?,
-                Path::Backend(name) => product.measure(&pair, &sink, name, options.passes, &options.send)?,
+                Path::Backend(name) => product.measure(&pair, &sink, name, passes.clone(), &options.send)?,
                 Path::Resident => product.measure_resident(&pair, &sink, &options.send)?,
             };
             eprintln!("round {round}, sink {counter}: {}: {it}", path.name());

@@ -5,6 +5,7 @@ use super::row::Measured;
 use super::{GROUP, PORT};
 use crate::contest::{cpu_s_now, cpu_s_when_ended};
 use anyhow::{Context, ensure};
+use fleetcast_sender::send::REPAIR_SETS;
 use fleetcast_tests::binaries::Binaries;
 use fleetcast_tests::command::run;
 use fleetcast_tests::image;
@@ -15,6 +16,7 @@ use fleetcast_tests::release::{HARDWARE, KeyPair, PRODUCT};
 use fleetcast_tests::scratch::Scratch;
 use fleetcast_tests::sink::Sink;
 use serde_json::Value;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -22,8 +24,10 @@ use std::time::{Duration, Instant};
 
 /// A rate that nobody keeps: bursts leave as fast as they can.
 const FLAT_OUT: &str = "1000G";
-/// Passes of a resident carousel; the first one fills the memory.
-const RESIDENT_PASSES: u32 = 5;
+/// Passes of a resident carousel that fill its memory: each of them has repair symbols of its own.
+const FILLING_PASSES: u32 = REPAIR_SETS;
+/// Passes of a resident carousel in all.
+const RESIDENT_PASSES: u32 = FILLING_PASSES + 12;
 /// Longest that one run may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(2);
@@ -66,35 +70,43 @@ impl Product {
         Ok(Process::spawn("the sender", command)?)
     }
 
-    /// Sends all passes flat out through a backend.
+    /// Sends flat out through a backend, and measures these passes, counted from 0.
     pub fn measure(
         &self,
         pair: &Pair,
         sink: &Sink,
         backend: &str,
-        passes: u32,
+        passes: Range<u32>,
         more: &[String],
     ) -> anyhow::Result<Measured> {
-        let passes = passes.to_string();
-        let args = ["--backend", backend, "--rate", FLAT_OUT, "--passes", &passes];
-        let sender = self.spawn(pair, args.into_iter().chain(more.iter().map(String::as_str)))?;
-        let cpu_s = cpu_s_when_ended(sender.pid(), PATIENCE)?;
-        let sent = packets_of(sender)?;
-        Ok(Measured::of_all(sent, &sink.totals()?, frame_bytes(), cpu_s))
+        self.measure_passes(pair, sink, &["--backend", backend], passes, more)
     }
 
-    /// Sends flat out from memory: what comes after the first pass.
+    /// Sends flat out from memory: what comes after it is filled.
     pub fn measure_resident(&self, pair: &Pair, sink: &Sink, more: &[String]) -> anyhow::Result<Measured> {
-        let passes = RESIDENT_PASSES.to_string();
-        let args = ["--resident", "--rate", FLAT_OUT, "--passes", &passes];
-        let mut sender = self.spawn(pair, args.into_iter().chain(more.iter().map(String::as_str)))?;
+        self.measure_passes(pair, sink, &["--resident"], FILLING_PASSES..RESIDENT_PASSES, more)
+    }
+
+    /// Sends `passes.end` passes, and measures from a tenth into the first of `passes` to the end of all.
+    fn measure_passes(
+        &self,
+        pair: &Pair,
+        sink: &Sink,
+        how: &[&str],
+        passes: Range<u32>,
+        more: &[String],
+    ) -> anyhow::Result<Measured> {
+        let count = passes.end.to_string();
+        let args = how.iter().copied().chain(["--rate", FLAT_OUT, "--passes", &count]);
+        let mut sender = self.spawn(pair, args.chain(more.iter().map(String::as_str)))?;
         let started = sender.wait_event("started", PATIENCE)?;
-        let first_pass = started.get("pass_packets").and_then(Value::as_u64).context("the sender tells its pass")?;
+        let pass = started.get("pass_packets").and_then(Value::as_u64).context("the sender tells its pass")?;
+        let before_packets = pass * u64::from(passes.start);
         let deadline = Instant::now() + PATIENCE;
-        // A little more than a pass: control packets come on top.
-        while sink.totals()?.packets < first_pass + first_pass / 10 {
+        // A little more than the passes: control packets come on top.
+        while sink.totals()?.packets < before_packets + pass / 10 {
             interrupt::check()?;
-            ensure!(Instant::now() < deadline, "the first pass takes longer than {} s", PATIENCE.as_secs());
+            ensure!(Instant::now() < deadline, "the first passes take longer than {} s", PATIENCE.as_secs());
             thread::sleep(POLL);
         }
         let (before, cpu_before) = (sink.totals()?, cpu_s_now(sender.pid())?);
@@ -103,7 +115,9 @@ impl Product {
         let after = sink.totals()?;
         let seconds = (after.last_ns - before.last_ns) as f64 / 1e9;
         let counted = after.packets - before.packets;
-        Ok(Measured::new(sent - before.packets, counted, frame_bytes(), seconds, cpu_s))
+        // All that was sent must have been counted, also before.
+        let lost = sent.saturating_sub(after.packets);
+        Ok(Measured { lost, ..Measured::new(counted, counted, frame_bytes(), seconds, cpu_s) })
     }
 }
 
