@@ -35,6 +35,9 @@ struct World {
     asked: Vec<usize>,
     bytes: u64,
     requests: usize,
+    /// Packets that somebody keeps sending, some of them before every range that a server gives.
+    flood: Vec<Vec<u8>>,
+    flooded: usize,
 }
 
 impl World {
@@ -42,7 +45,34 @@ impl World {
         let mut receiver = Receiver::new();
         receiver.session = receiver.session.with_fetching(fetch_config(servers.len(), budget_bytes));
         let image = image(30_000, 1);
-        Self { image, receiver, servers: servers.to_vec(), asked: Vec::new(), bytes: 0, requests: 0 }
+        Self {
+            image,
+            receiver,
+            servers: servers.to_vec(),
+            asked: Vec::new(),
+            bytes: 0,
+            requests: 0,
+            flood: Vec::new(),
+            flooded: 0,
+        }
+    }
+
+    /// The image's packets of one pass, each with a wrong last byte.
+    fn forged(&self) -> Vec<Vec<u8>> {
+        let manifest = seal(&self.image, SYMBOL, 7, 1, &release_key());
+        let is_image = |packet: &Vec<u8>| Packet::parse(packet).unwrap().header.toi == TOI_IMAGE;
+        let mut packets = packets(&config(9, 1), &manifest, &self.image);
+        packets.retain(is_image);
+        packets.iter_mut().for_each(|packet| *packet.last_mut().unwrap() ^= 1);
+        packets
+    }
+
+    fn take_flood(&mut self) {
+        for _ in 0..self.flood.len().min(40) {
+            let packet = self.flood[self.flooded % self.flood.len()].clone();
+            self.flooded += 1;
+            self.receiver.take(&packet);
+        }
     }
 
     /// One pass reaches the receiver, except for what `is_lost` takes.
@@ -80,6 +110,7 @@ impl World {
         let mut is_first = true;
         for range in &fetch.ranges {
             end.requests += 1;
+            self.take_flood();
             if behaviour == Server::Dead || (behaviour == Server::Cut && end.requests > 1) {
                 end.failed = true;
                 break;
@@ -236,6 +267,24 @@ fn what_others_forged_by_multicast_is_replaced_from_a_server() {
     world.assert_complete();
     assert_eq!(world.liars(), [""; 0]);
     assert!(world.bytes < 2 * 30_000, "{}", world.bytes);
+}
+
+/// A block that starts over takes nothing but what is fetched: else a forger could make an honest server look like a liar.
+#[test]
+fn whoever_keeps_forging_while_a_server_gives_neither_spoils_a_block_nor_blames_the_server() {
+    let mut world = World::new(&[Server::Honest], None);
+    world.flood = world.forged();
+    let mut nth = 0;
+    world.send(|packet| {
+        nth += 1;
+        let last = packet.len() - 1;
+        packet[last] ^= u8::from(nth % 10 == 0);
+        false
+    });
+    world.fetch();
+    assert!(world.flooded > 200, "{}", world.flooded);
+    world.assert_complete();
+    assert_eq!(world.liars(), [""; 0]);
 }
 
 #[test]
