@@ -62,15 +62,29 @@ impl Capture {
     }
 
     /// Ends the capture and has tshark read it as ALC: for each packet the first value of each field, empty when it has
-    /// none.
+    /// none. Checksums are not looked at: those of a sender's own link are for its device to complete.
     ///
     /// # Errors
     /// When tshark fails.
-    pub fn dissect(mut self, fields: &[&str]) -> Result<Vec<Vec<String>>, LabError> {
+    pub fn dissect(self, fields: &[&str]) -> Result<Vec<Vec<String>>, LabError> {
+        self.read(fields, &[])
+    }
+
+    /// The same, with checksums of IP and UDP verified: for packets whose sender has completed them.
+    ///
+    /// # Errors
+    /// When tshark fails.
+    pub fn dissect_verifying(self, fields: &[&str]) -> Result<Vec<Vec<String>>, LabError> {
+        self.read(fields, &["ip.check_checksum:TRUE", "udp.check_checksum:TRUE"])
+    }
+
+    fn read(mut self, fields: &[&str], preferences: &[&str]) -> Result<Vec<Vec<String>>, LabError> {
         self.stop();
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&self.file).args(["-d", &format!("udp.port=={},alc", self.port)]);
-        tshark.args(["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]);
+        for preference in preferences {
+            tshark.args(["-o", preference]);
+        }
         tshark.args(["-T", "fields", "-E", "occurrence=f"]);
         for field in fields {
             tshark.args(["-e", field]);
