@@ -92,17 +92,18 @@ impl Line {
     ) -> Result<Flow, SendError> {
         let (shape, slot_shape, mut count) =
             cut(&*self.choice.backend, &self.pace, self.packet_len, self.senders.count);
+        let slot_bytes = self.choice.backend.slot_bytes(&slot_shape);
         let mut resident = None;
         if options.resident {
             let places = resident::places(session.schedule(), shape.slot_packets)?;
             count += places as usize;
-            resident::check_memory(resident_bytes(count, &slot_shape) as u64)?;
+            resident::check_memory((count * slot_bytes) as u64)?;
             session = session.with_repair_sets(resident::REPAIR_SETS);
             resident = Some(Resident::new(places));
         }
         let started = self.choice.backend.start(count, &slot_shape).map_err(SendError::Memory)?;
         if resident.is_some() {
-            report.resident(resident_bytes(count, &slot_shape), started.pages);
+            report.resident(count * slot_bytes, started.pages);
         }
         let filler = Filler::new(image, manifest, session.writer());
         let planner = Planner::new(session, self.cost, Arc::clone(&self.pace), shape, resident);
@@ -161,9 +162,4 @@ fn kernel_pacing(
     }
     require_fq(interface)?;
     Ok(Some(KernelPacing { frame_bytes: cost.frame_bytes(packet_len), packet_bits: cost.bits(packet_len) }))
-}
-
-/// Bytes of the packets that `count` slots hold.
-fn resident_bytes(count: usize, shape: &SlotShape) -> usize {
-    count * shape.packets * shape.packet_len
 }

@@ -50,6 +50,11 @@ pub trait Backend {
     /// How large slots may be.
     fn limits(&self) -> SlotLimits;
 
+    /// Bytes of memory that a slot of this shape takes.
+    fn slot_bytes(&self, shape: &SlotShape) -> usize {
+        Layout::Contiguous.slot_bytes(shape)
+    }
+
     /// Maps memory for `count` slots of `shape` and starts: all slots, and what each sending thread sends them with. Any
     /// thread may post any slot.
     fn start(self: Box<Self>, count: usize, shape: &SlotShape) -> io::Result<Started>;

@@ -179,6 +179,14 @@ impl Xdp {
         self.mode == Mode::ZeroCopy
     }
 
+    /// Frames behind their headers; each starts a chunk, so that it takes as few of them as it can.
+    fn layout(&self, shape: &SlotShape) -> Layout {
+        let headers = Headers::new(&self.flow);
+        let head_room = headers.head_room();
+        let stride = (head_room + shape.largest_packet).next_multiple_of(self.chunk_bytes);
+        Layout::Frames { head_room, stride, framing: Arc::new(headers) }
+    }
+
     /// Opens a socket a queue over `region`.
     fn sockets(&self, region: &Region) -> Result<(Vec<XdpSocket>, Mode), XdpError> {
         let mut sockets: Vec<XdpSocket> = Vec::with_capacity(self.bindings.len());
@@ -217,12 +225,12 @@ impl Backend for Xdp {
         SlotLimits { max_packets: MAX_PACKETS, max_bytes: MAX_PACKETS * self.chunk_bytes * 16 }
     }
 
+    fn slot_bytes(&self, shape: &SlotShape) -> usize {
+        self.layout(shape).slot_bytes(shape)
+    }
+
     fn start(self: Box<Self>, count: usize, shape: &SlotShape) -> io::Result<Started> {
-        let headers = Headers::new(&self.flow);
-        let head_room = headers.head_room();
-        // A frame starts a chunk, so that it takes as few of them as it can.
-        let stride = (head_room + shape.largest_packet).next_multiple_of(self.chunk_bytes);
-        let layout = Layout::Frames { head_room, stride, framing: Arc::new(headers) };
+        let layout = self.layout(shape);
         let slot_bytes = layout.slot_bytes(shape);
         let region = Region::new(slot_bytes * count, false)?;
         let (sockets, mode) = self.sockets(&region).map_err(io::Error::other)?;
