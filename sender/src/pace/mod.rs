@@ -10,7 +10,6 @@
 mod burst;
 mod crew;
 mod kernel;
-mod slice;
 mod stats;
 mod timeline;
 
@@ -147,7 +146,6 @@ impl SendingThread {
     pub fn run(mut self) -> (Result<(), PaceError>, PaceStats, Option<String>) {
         // The kernel delays ordinary sleepers by up to 50 µs to wake several at once; a refusal only costs precision.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        let _ = slice::shorten();
         let mut result = self.run_bursts();
         if result.is_err() {
             // The others' packets are worth nothing without this thread's.
