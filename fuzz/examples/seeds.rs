@@ -5,6 +5,7 @@
 use fleetcast_fuzz::{TARGETS, journal, manifest};
 use fleetcast_protocol::announcement::Announcement;
 use fleetcast_protocol::channel::Channel;
+use fleetcast_protocol::feedback::Deficits;
 use fleetcast_protocol::fleet::{DeviceReport, DeviceState};
 use fleetcast_protocol::keys::{signing_key_to_pem, verifying_key_to_pem};
 use fleetcast_protocol::sdp::SessionDescription;
@@ -115,6 +116,8 @@ fn announcements() -> Seeds {
         backoff_ms: None,
         feedback_port: None,
         repair_urls: vec![],
+        round: None,
+        covered: Deficits::default(),
     };
     let most = Announcement {
         counter: u64::MAX,
@@ -125,6 +128,8 @@ fn announcements() -> Seeds {
         backoff_ms: Some(5_000),
         feedback_port: Some(5_001),
         repair_urls: vec!["http://10.0.0.1/image".into(), "https://[2001:db8::1]:8443/image".into()],
+        round: Some(7),
+        covered: Deficits::from_counts([3, 0, 300]),
         ..least.clone()
     };
     [("least", least), ("most", most)].map(|(name, it)| (name, it.to_cbor().expect("legal"))).into()

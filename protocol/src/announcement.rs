@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::cbor::{self, Fields};
 pub use crate::cbor::{CborError, FieldError, FieldProblem};
+use crate::feedback::Deficits;
 
 /// Longest announcement, in bytes: it must fit one packet of any path.
 pub const MAX_ANNOUNCEMENT_LEN: usize = 1200;
@@ -39,6 +40,8 @@ mod key {
     pub(super) const BACKOFF_MS: u64 = 9;
     pub(super) const FEEDBACK_PORT: u64 = 10;
     pub(super) const REPAIR_URLS: u64 = 11;
+    pub(super) const ROUND: u64 = 12;
+    pub(super) const COVERED: u64 = 13;
 }
 
 /// Where a session stands.
@@ -68,6 +71,10 @@ pub struct Announcement {
     pub feedback_port: Option<u16>,
     /// Where the sealed image lies on HTTP servers, at most 4 of at most 200 bytes, `http://` or `https://`.
     pub repair_urls: Vec<String>,
+    /// The feedback round that is open, counted from 1 within a session; `None`: nothing is asked.
+    pub round: Option<u32>,
+    /// Symbols by block that will be repaired, as far as receivers have asked for them in this round.
+    pub covered: Deficits,
 }
 
 /// Why an announcement cannot be written or read.
@@ -116,6 +123,8 @@ impl Announcement {
         put(key::FEEDBACK_PORT, self.feedback_port.map(Value::from));
         let urls: Vec<Value> = self.repair_urls.iter().map(|url| Value::from(url.as_str())).collect();
         put(key::REPAIR_URLS, (!urls.is_empty()).then_some(Value::Array(urls)));
+        put(key::ROUND, self.round.map(Value::from));
+        put(key::COVERED, (!self.covered.is_empty()).then(|| self.covered.to_value()));
         Ok(cbor::encode_map(entries))
     }
 
@@ -139,6 +148,10 @@ impl Announcement {
             // No port is near to one that does not exist: without a valid one there is no feedback.
             feedback_port: feedback_port.and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0),
             repair_urls: read_urls(&mut fields)?,
+            round: optional(&mut fields, key::ROUND, "round", 1, u32::MAX)?,
+            covered: fields
+                .take(key::COVERED)
+                .map_or(Ok(Deficits::default()), |value| Deficits::from_value(value, "covered"))?,
         })
     }
 }
@@ -206,6 +219,8 @@ mod tests {
             backoff_ms: None,
             feedback_port: None,
             repair_urls: vec![],
+            round: None,
+            covered: Deficits::default(),
         }
     }
 
@@ -239,6 +254,13 @@ mod tests {
             repair_urls: vec![format!("https://{}", "a".repeat(MAX_URL_LEN - 8)); MAX_REPAIR_URLS],
             ..sample()
         };
+        let in_a_round = Announcement {
+            repair_urls: vec![],
+            round: Some(u32::MAX),
+            covered: Deficits::from_counts([u32::MAX; 255]),
+            ..largest.clone()
+        };
+        assert!(in_a_round.to_cbor().unwrap().len() <= MAX_ANNOUNCEMENT_LEN);
         let bytes = largest.to_cbor().unwrap();
         assert!(bytes.len() <= MAX_ANNOUNCEMENT_LEN, "{}", bytes.len());
         assert_eq!(Announcement::from_cbor(&bytes).unwrap(), largest);
@@ -295,7 +317,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_ignored_and_wrong_types_named() {
-        assert_eq!(with(12, "later").unwrap(), sample());
+        assert_eq!(with(14, "later").unwrap(), sample());
         let field = |key, value: Value| match with(key, value) {
             Err(AnnouncementError::Field(error)) => error.field,
             other => panic!("{other:?}"),
@@ -308,6 +330,9 @@ mod tests {
         assert_eq!(field(7, Value::Null), "group_size");
         assert_eq!(field(11, Value::from("http://h")), "repair_urls");
         assert_eq!(field(11, Value::Array(vec![Value::from(1)])), "repair_urls");
+        assert_eq!(field(12, Value::from("x")), "round");
+        assert_eq!(field(13, Value::from(1)), "covered");
+        assert_eq!(field(13, Value::Array(vec![Value::from(1); 256])), "covered");
     }
 
     proptest! {
@@ -319,10 +344,12 @@ mod tests {
             rtt_ms in proptest::option::of(1..=MAX_RTT_MS), backoff_ms in proptest::option::of(0..=MAX_BACKOFF_MS),
             feedback_port in proptest::option::of(1u16..),
             repair_urls in proptest::collection::vec("https?://[a-z]{1,20}/[!-~]{0,100}", 0..=4),
+            round in proptest::option::of(1u32..), covered in proptest::collection::vec(0u32..70_000, 0..100),
         ) {
             let announcement = Announcement {
                 counter, manifest_digest, pass, passes, pass_ended, window_blocks,
-                repair_symbols: (larger, smaller), group_size, rtt_ms, backoff_ms, feedback_port, repair_urls,
+                repair_symbols: (larger, smaller), group_size, rtt_ms, backoff_ms, feedback_port, repair_urls, round,
+                covered: Deficits::from_counts(covered),
             };
             let bytes = announcement.to_cbor().unwrap();
             prop_assert!(bytes.len() <= MAX_ANNOUNCEMENT_LEN);

@@ -9,6 +9,7 @@ pub mod announcement;
 mod cbor;
 pub mod channel;
 pub mod fdt;
+pub mod feedback;
 pub mod fleet;
 pub mod hex;
 pub mod keys;

@@ -3,6 +3,17 @@
 
 use std::time::Duration;
 
+/// The step of SplitMix64's counter.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// SplitMix64's output for the counter after `state`: numbers that differ in one bit come out unrelated.
+pub fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
 /// SplitMix64: every run can be replayed from its seed.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -15,11 +26,9 @@ impl Random {
 
     /// The next number, uniform over 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        let number = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        number
     }
 
     /// A number below `bound`; 0 when `bound` is 0.

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use fleetcast_protocol::announcement::Announcement;
+use fleetcast_protocol::feedback::Deficits;
 use fleetcast_protocol::keys::signing_key_from_random;
 use fleetcast_protocol::manifest::{Manifest, SignedManifest, UnverifiedManifest};
 use fleetcast_protocol::session::sender::{Outgoing, Poll, SenderConfig, SenderSession, SymbolWriter};
@@ -191,8 +192,10 @@ fn hostile_announcements(knowledge: &Knowledge) -> Vec<Vec<u8>> {
             group_size: Some(limits),
             rtt_ms: Some(limits),
             backoff_ms: Some(limits),
-            feedback_port: Some(0),
+            feedback_port: Some(9),
             repair_urls: Vec::new(),
+            round: Some(pass.max(1)),
+            covered: Deficits::from_counts([limits; 255]),
         };
         let bytes = announcement.to_cbor().unwrap();
         let oti = NoCodeOti { transfer_length: bytes.len() as u64, symbol_size: 1280, max_block_len: 1 };

@@ -2,6 +2,11 @@
 //!
 //! Within a window of blocks each block is a lane. RFC 6330's partition gives lanes of at most two lengths, the longer
 //! ones first, so position and (lane, row) translate into each other with no table.
+//!
+//! With a seed, each row of lanes is rotated by an amount of its own. In plain round robin every n-th packet belongs to the
+//! same block, so whoever times losses that way, or a link that does it by chance, would hit one block with all of them.
+
+use crate::random::mix;
 
 /// `lanes` lanes read round robin: the first `long_lanes` have `long` rows, the others `short` (`short <= long`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +15,7 @@ pub struct Interleave {
     long_lanes: u64,
     long: u64,
     short: u64,
+    seed: Option<u32>,
 }
 
 impl Interleave {
@@ -22,7 +28,19 @@ impl Interleave {
             long_lanes: u64::from(long_lanes.min(lanes)),
             long: u64::from(long),
             short: u64::from(short.min(long)),
+            seed: None,
         }
+    }
+
+    /// The same, with every row of lanes rotated as follows from `seed`.
+    #[must_use]
+    pub fn with_seed(self, seed: Option<u32>) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// By how many of `lanes` lanes row `row` is rotated.
+    fn rotation(&self, row: u64, lanes: u64) -> u64 {
+        self.seed.map_or(0, |seed| mix((u64::from(seed) << 32) ^ row) % lanes.max(1))
     }
 
     /// Entries in all.
@@ -42,12 +60,13 @@ impl Interleave {
         }
         // While every lane still has rows, all take turns; after that only the long ones do.
         let shared = self.short * self.lanes;
-        let (row, lane) = if position < shared {
-            (position / self.lanes, position % self.lanes)
+        let (row, place, lanes) = if position < shared {
+            (position / self.lanes, position % self.lanes, self.lanes)
         } else {
             let rest = position - shared;
-            (self.short + rest / self.long_lanes, rest % self.long_lanes)
+            (self.short + rest / self.long_lanes, rest % self.long_lanes, self.long_lanes)
         };
+        let lane = (place + self.rotation(row, lanes)) % lanes;
         Some((u16::try_from(lane).ok()?, u32::try_from(row).ok()?))
     }
 
@@ -58,10 +77,11 @@ impl Interleave {
         if lane >= self.lanes || row >= rows {
             return None;
         }
+        let place = |lanes: u64| (lane + lanes - self.rotation(row, lanes)) % lanes;
         Some(if row < self.short {
-            row * self.lanes + lane
+            row * self.lanes + place(self.lanes)
         } else {
-            self.short * self.lanes + (row - self.short) * self.long_lanes + lane
+            self.short * self.lanes + (row - self.short) * self.long_lanes + place(self.long_lanes)
         })
     }
 }
@@ -71,10 +91,30 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn with_a_seed_periodic_losses_hit_every_lane_alike() {
+        let lost_by_lane = |order: Interleave| {
+            let mut lost = [0; 8];
+            // Every eighth packet, as an attacker who knows the window would choose.
+            for position in (0..order.len()).step_by(8) {
+                lost[usize::from(order.at(position).unwrap().0)] += 1;
+            }
+            lost
+        };
+        let plain = Interleave::new(8, 8, 2000, 2000);
+        assert_eq!(lost_by_lane(plain), [2000, 0, 0, 0, 0, 0, 0, 0]);
+        for seed in 0..20 {
+            let lost = lost_by_lane(plain.with_seed(Some(seed)));
+            assert!(lost.iter().all(|lost| (180..320).contains(lost)), "{lost:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn positions_and_entries_are_a_bijection(lanes in 1u16..9, long_lanes in 0u16..10, short in 0u32..40, more in 0u32..5) {
-            let order = Interleave::new(lanes, long_lanes, short + more, short);
+        fn positions_and_entries_are_a_bijection(
+            lanes in 1u16..9, long_lanes in 0u16..10, short in 0u32..40, more in 0u32..5, seed in prop::option::of(any::<u32>()),
+        ) {
+            let order = Interleave::new(lanes, long_lanes, short + more, short).with_seed(seed);
             let mut rows_sent = vec![0; usize::from(lanes)];
             for position in 0..order.len() {
                 let (lane, row) = order.at(position).unwrap();

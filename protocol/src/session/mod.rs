@@ -1,5 +1,6 @@
 //! The two sessions as pure state machines, and the order of symbols that they share.
 
+mod budget;
 mod interleave;
 mod profile;
 mod repair;

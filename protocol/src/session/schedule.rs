@@ -3,6 +3,9 @@
 //! A pass goes window by window: the source symbols of W blocks interleaved, then those blocks' planned repair
 //! interleaved, then the next window. Sender and receiver compute the same order, so that a receiver can tell from any
 //! symbol how many were sent before it: that is how loss is measured without sequence numbers on the wire.
+//!
+//! From the second pass on, a window's repair goes first. It is fresh, so it serves whoever lost something in the pass before,
+//! and a late joiner as well as source symbols would; source symbols repeat what most have.
 
 use super::interleave::Interleave;
 use crate::partition::Partition;
@@ -24,6 +27,7 @@ pub struct Schedule {
     window_blocks: u16,
     repair_large: u32,
     repair_small: u32,
+    seed: Option<u32>,
 }
 
 /// W consecutive blocks whose symbols are interleaved.
@@ -71,7 +75,14 @@ impl Schedule {
             window_blocks: window_blocks.clamp(1, partition.blocks()),
             repair_large,
             repair_small: repair_small.min(repair_large),
+            seed: None,
         }
+    }
+
+    /// The same, with the blocks of each window taken in an order that follows from `seed`: the TSI, which both ends know.
+    #[must_use]
+    pub fn with_seed(self, seed: u32) -> Self {
+        Self { seed: Some(seed), ..self }
     }
 
     /// The partition whose symbols are scheduled.
@@ -104,8 +115,10 @@ impl Schedule {
         Some(Window {
             first_sbn,
             blocks,
-            source: Interleave::new(blocks, large, long_k, short_k),
-            repair: Interleave::new(blocks, large, self.repair_large, self.repair_small),
+            source: Interleave::new(blocks, large, long_k, short_k).with_seed(self.seed),
+            // Other rotations than those of the source rows with the same numbers.
+            repair: Interleave::new(blocks, large, self.repair_large, self.repair_small)
+                .with_seed(self.seed.map(|seed| !seed)),
         })
     }
 
@@ -139,10 +152,12 @@ impl Schedule {
         let k = self.partition.k(symbol.sbn)?;
         let before = self.len_before_window(index);
         if symbol.esi < k {
-            return Some(before + window.source.position(lane, symbol.esi)?);
+            let ahead = if repair_first(pass) { window.repair.len() } else { 0 };
+            return Some(before + ahead + window.source.position(lane, symbol.esi)?);
         }
         let row = symbol.esi.checked_sub(self.first_repair_esi(symbol.sbn, pass)?)?;
-        Some(before + window.source.len() + window.repair.position(lane, row)?)
+        let ahead = if repair_first(pass) { 0 } else { window.source.len() };
+        Some(before + ahead + window.repair.position(lane, row)?)
     }
 
     /// Symbols in all windows before window `index`.
@@ -160,6 +175,11 @@ impl Schedule {
     }
 }
 
+/// Whether a pass sends each window's repair before its source symbols.
+fn repair_first(pass: u32) -> bool {
+    pass > 0
+}
+
 /// Walks the symbols of one pass.
 #[derive(Debug, Clone)]
 pub struct Pass {
@@ -175,18 +195,18 @@ impl Iterator for Pass {
     fn next(&mut self) -> Option<SymbolId> {
         loop {
             let window = self.schedule.window(self.window)?;
-            let source_len = window.source.len();
-            let entry = if self.position < source_len {
-                window.source.at(self.position)
-            } else {
-                window.repair.at(self.position - source_len)
+            let parts = [(false, window.source), (true, window.repair)];
+            let [(first_is_repair, first), (_, second)] =
+                if repair_first(self.pass) { [parts[1], parts[0]] } else { parts };
+            let (is_repair, entry) = match self.position.checked_sub(first.len()) {
+                None => (first_is_repair, first.at(self.position)),
+                Some(position) => (!first_is_repair, second.at(position)),
             };
             let Some((lane, row)) = entry else {
                 self.window += 1;
                 self.position = 0;
                 continue;
             };
-            let is_repair = self.position >= source_len;
             self.position += 1;
             let sbn = u8::try_from(window.first_sbn + lane).ok()?;
             let base = if is_repair { self.schedule.first_repair_esi(sbn, self.pass)? } else { 0 };
@@ -225,9 +245,11 @@ mod tests {
         #[test]
         fn a_pass_sends_every_symbol_once_and_positions_agree(
             symbols in 1u64..400, blocks in 1u16..20, window in 1u16..25, small in 0u32..6, more in 0u32..3, pass in 0u32..5,
+            seed in prop::option::of(any::<u32>()),
         ) {
             let blocks = blocks.min(u16::try_from(symbols).unwrap());
             let s = schedule(symbols, blocks, window, (small + more, small));
+            let s = seed.map_or(s, |seed| s.with_seed(seed));
             let mut seen = HashSet::new();
             for (position, symbol) in s.pass(pass).enumerate() {
                 prop_assert_eq!(s.position(symbol, pass), Some(position as u64));

@@ -25,4 +25,4 @@ pub use path::{Loss, Path, PathConfig};
 pub use receiver::Receiver;
 pub use release::{Release, device, image, release_key};
 pub use staging::Staging;
-pub use transmission::{Transmission, sender_config};
+pub use transmission::{Sent, Transmission, sender_config};

@@ -26,6 +26,7 @@ pub struct Receiver {
     pub installed: u32,
     device: Device,
     tsi: Option<u32>,
+    feedback_seed: Option<u64>,
     codec: Codec,
     /// Checks take this long, so that packets arrive while a block is checked.
     check_time: Duration,
@@ -51,11 +52,20 @@ impl Receiver {
             installed: 0,
             device,
             tsi,
+            feedback_seed: None,
             codec: Codec::new(),
             check_time: Duration::ZERO,
             checks: VecDeque::new(),
             now: Duration::ZERO,
         }
+    }
+
+    /// Tells the sender what is lacking, when it asks.
+    #[must_use]
+    pub fn with_feedback(mut self, seed: u64) -> Self {
+        self.feedback_seed = Some(seed);
+        self.session = self.session.with_feedback(seed);
+        self
     }
 
     /// Lets every check of a block take `time`.
@@ -124,6 +134,9 @@ impl Receiver {
     /// Starts with what lies on the disk.
     fn start(&mut self) {
         self.session = session(&self.device, self.tsi);
+        if let Some(seed) = self.feedback_seed {
+            self.session = session(&self.device, self.tsi).with_feedback(seed);
+        }
         self.checks.clear();
         (self.begun, self.complete, self.installed) = (0, 0, 0);
         self.refused.clear();

@@ -4,9 +4,13 @@ use super::release::{NOW_UNIX_S, Release};
 use crate::partition::BlockRange;
 use crate::session::sender::{Outgoing, Poll, SenderConfig, SenderSession};
 use crate::session::{Profile, RepairShare, SymbolId};
-use fleetcast_fec::{Codec, RepairRow};
+use fleetcast_fec::{Codec, MAX_ESI, RepairRow};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
+
+/// Repair symbols that are encoded together.
+const ENCODED_TOGETHER: u32 = 32;
 
 /// A session of `passes` passes with windows of three blocks and 20 % repair.
 ///
@@ -29,7 +33,7 @@ pub struct Transmission<'r> {
     release: &'r Release,
     session: SenderSession,
     codec: Codec,
-    /// The latest repair symbols of each block: its first ESI, and the rows.
+    /// Repair symbols of each block that were encoded last: the first's ESI, and the rows.
     repair: HashMap<u8, (u32, Vec<u8>)>,
     now: Duration,
     tick: Duration,
@@ -43,6 +47,11 @@ impl<'r> Transmission<'r> {
     /// When `config` does not go with the release.
     pub fn new(config: &SenderConfig, release: &'r Release, tick: Duration) -> Self {
         let session = SenderSession::new(config, &release.manifest).expect("a configuration that can be sent");
+        Self::of(session, release, tick)
+    }
+
+    /// Starts to send `release` by `session`.
+    pub fn of(session: SenderSession, release: &'r Release, tick: Duration) -> Self {
         Self { release, session, codec: Codec::new(), repair: HashMap::new(), now: Duration::ZERO, tick }
     }
 
@@ -65,28 +74,40 @@ impl<'r> Transmission<'r> {
         packet
     }
 
-    /// One repair symbol; those of a block and pass are encoded together, as that costs no more than one.
+    /// One repair symbol; some of a block that follow each other are encoded together, as that costs no more than one.
     fn repair_symbol(&mut self, range: &BlockRange, id: SymbolId) -> &[u8] {
         let symbol_size = range.shape.symbol_size();
-        let first = self.session.schedule().first_repair_esi(id.sbn, self.session.pass()).expect("a block");
-        let (have, rows) = self.repair.entry(id.sbn).or_default();
-        if *have != first || rows.is_empty() {
-            let (large, small) = self.session.schedule().repair_symbols();
-            let count = if u16::from(id.sbn) < self.release.partition().large_blocks() { large } else { small };
-            *have = first;
-            *rows = vec![0; count as usize * symbol_size];
+        let (first, rows) = self.repair.entry(id.sbn).or_default();
+        let end = *first + (rows.len() / symbol_size) as u32;
+        if !(*first..end).contains(&id.esi) {
+            *first = id.esi;
+            *rows = vec![0; ENCODED_TOGETHER.min(MAX_ESI - id.esi + 1) as usize * symbol_size];
             let mut wanted: Vec<RepairRow<'_>> =
-                (first..).zip(rows.chunks_mut(symbol_size)).map(|(esi, out)| RepairRow { esi, out }).collect();
+                (*first..).zip(rows.chunks_mut(symbol_size)).map(|(esi, out)| RepairRow { esi, out }).collect();
             self.codec.encode(range.shape, block_of(self.release, range), &mut wanted).expect("repair symbols");
         }
-        &rows[(id.esi - first) as usize * symbol_size..][..symbol_size]
+        &rows[(id.esi - *first) as usize * symbol_size..][..symbol_size]
     }
 }
 
-impl Iterator for Transmission<'_> {
-    type Item = (Duration, Vec<u8>);
+/// What a sender does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// A packet left at this time.
+    Packet(Duration, Vec<u8>),
+    /// Nothing leaves before this time unless feedback comes: see [`Transmission::listened`].
+    Listens(Duration),
+    /// The session is over.
+    Done,
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
+impl Transmission<'_> {
+    /// What happens next.
+    ///
+    /// # Panics
+    ///
+    /// When the session cannot write a packet.
+    pub fn step(&mut self) -> Sent {
         loop {
             let packet = match self.session.poll(self.now).expect("control packets that fit") {
                 Poll::Packet(Outgoing::Control(packet)) => packet,
@@ -95,11 +116,42 @@ impl Iterator for Transmission<'_> {
                     self.now = until;
                     continue;
                 }
-                Poll::Done => return None,
+                Poll::Listen(until) => return Sent::Listens(until),
+                Poll::Done => return Sent::Done,
             };
             let at = self.now;
             self.now += self.tick;
-            return Some((at, packet));
+            return Sent::Packet(at, packet);
+        }
+    }
+
+    /// The sender has listened until `now`.
+    pub fn listened(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    /// Feedback comes while the sender listens, at the time until which it has.
+    pub fn feedback(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.session.on_feedback(self.now, from, datagram);
+    }
+
+    /// The session.
+    pub fn session(&self) -> &SenderSession {
+        &self.session
+    }
+}
+
+impl Iterator for Transmission<'_> {
+    type Item = (Duration, Vec<u8>);
+
+    /// The next packet, where no feedback comes.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.step() {
+                Sent::Packet(at, packet) => return Some((at, packet)),
+                Sent::Listens(until) => self.listened(until),
+                Sent::Done => return None,
+            }
         }
     }
 }

@@ -99,7 +99,7 @@ impl Stream {
         loop {
             let packet = match self.session.poll(self.now).unwrap() {
                 Poll::Done => return None,
-                Poll::Wait(until) => {
+                Poll::Wait(until) | Poll::Listen(until) => {
                     self.now = until;
                     continue;
                 }

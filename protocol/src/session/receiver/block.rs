@@ -95,6 +95,19 @@ impl Block {
         }
     }
 
+    /// K; 0 once the block is verified.
+    pub fn k(&self) -> u32 {
+        self.k
+    }
+
+    /// Symbols that are lacking before a try is worth it: more than [`lacking`](Self::lacking) says where K did not do.
+    pub fn needed(&self) -> u32 {
+        match self.state {
+            BlockState::Receiving => self.wanted_when_quiet.saturating_sub(self.have()),
+            _ => 0,
+        }
+    }
+
     /// Source symbols in place, and repair symbols with their rows: what a decode needs.
     pub fn symbols(&self) -> (SymbolSet, Vec<Parked>) {
         let parked = self.parked.iter().map(|(&esi, &row)| Parked { row, esi }).collect();

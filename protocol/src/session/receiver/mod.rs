@@ -9,8 +9,8 @@
 
 mod action;
 mod block;
-mod budget;
 mod check;
+mod deficits;
 mod delivery;
 pub mod journal;
 mod layout;
@@ -25,18 +25,20 @@ mod verdict;
 pub use action::{Action, BlockCheck, BlockOutcome, Held, Refused, Relocation, Restored, Store};
 pub use block::BlockState;
 pub use check::Settled;
+pub use deficits::Request;
 pub use delivery::Delivery;
 pub use layout::{SPILL_ROWS, StagingLayout};
 pub use stats::Stats;
 pub use unsigned::{UnsignedError, UnsignedFile};
 
+use super::budget::Budget;
 use super::schedule::SymbolId;
 use crate::manifest::{SignedManifest, TrustStore};
 use crate::partition::{BlockRange, Partition};
 use crate::policy::Device;
 use crate::wire::{FecId, Packet, TOI_ANNOUNCEMENT, TOI_FDT, TOI_IMAGE, TOI_MANIFEST};
 use block::Block;
-use budget::Budget;
+use deficits::Reporting;
 use listener::Listener;
 use loss::LossMeter;
 use ranges::Ranges;
@@ -96,6 +98,8 @@ pub struct ReceiverSession {
     checks: Budget,
     /// What is fetched from web servers, if anything may be.
     ranges: Option<Ranges>,
+    /// What the sender is told, if anything is.
+    reporting: Option<Reporting>,
 }
 
 impl ReceiverSession {
@@ -123,6 +127,7 @@ impl ReceiverSession {
             reports: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD),
             checks: Budget::new(CHECKS_PER_SECOND, Duration::from_secs(1)),
             ranges: None,
+            reporting: None,
         }
     }
 
@@ -190,7 +195,7 @@ impl ReceiverSession {
         match packet.header.toi {
             TOI_IMAGE => return self.on_symbol(now, &packet),
             TOI_MANIFEST => self.on_manifest(now, &packet),
-            TOI_ANNOUNCEMENT => self.on_announcement(&packet),
+            TOI_ANNOUNCEMENT => self.on_announcement(now, &packet),
             TOI_FDT => self.stats.control += 1,
             _ => self.stats.foreign += 1,
         }
@@ -229,6 +234,9 @@ impl ReceiverSession {
         });
         if let Some(ranges) = &mut self.ranges {
             ranges.restart(now);
+        }
+        if let Some(reporting) = &mut self.reporting {
+            reporting.restart();
         }
         // What was queued belongs to the upgrade that this one replaces.
         self.actions.clear();

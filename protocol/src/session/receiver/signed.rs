@@ -95,7 +95,7 @@ impl ReceiverSession {
         self.actions.push_back(Action::Begin { manifest, acceptance });
     }
 
-    pub(super) fn on_announcement(&mut self, packet: &Packet<'_>) {
+    pub(super) fn on_announcement(&mut self, now: Duration, packet: &Packet<'_>) {
         let Ok(announcement) = Announcement::from_cbor(packet.payload) else {
             self.stats.malformed += 1;
             return;
@@ -116,7 +116,13 @@ impl ReceiverSession {
                 ranges.announced(&announcement.repair_urls);
             }
             let schedule = Schedule::new(upgrade.partition, announcement.window_blocks, large, small);
+            // The TSIs of a sender of ours have 32 bits at most.
+            let schedule = u32::try_from(tsi).map_or(schedule, |seed| schedule.with_seed(seed));
             upgrade.loss.on_announcement(schedule, announcement.pass, announcement.pass_ended);
+            let reporting = self.reporting.as_mut();
+            if reporting.is_some_and(|reporting| reporting.on_announcement(now, tsi, &announcement)) {
+                self.on_round();
+            }
         }
     }
 }

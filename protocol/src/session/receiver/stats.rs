@@ -42,6 +42,10 @@ pub struct Stats {
     pub fetch_requests: u64,
     /// Fetches that a server did not complete.
     pub fetch_failures: u64,
+    /// Reports of what is lacking that were sent.
+    pub feedback_reports: u64,
+    /// Bytes of their UDP payloads.
+    pub feedback_bytes: u64,
     /// Decodes that failed for a singular set of symbols.
     pub singular_decodes: u32,
 }

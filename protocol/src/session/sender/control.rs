@@ -1,8 +1,9 @@
 //! The control packets of a session: FDT, manifest and announcement, and how often they repeat.
 
-use super::{SenderConfig, SenderError};
+use super::{FeedbackConfig, SenderConfig, SenderError};
 use crate::announcement::Announcement;
 use crate::fdt::{Fdt, FdtFile, FdtOti};
+use crate::feedback::Deficits;
 use crate::manifest::UnverifiedManifest;
 use crate::object::NoCodeObject;
 use crate::session::profile::Profile;
@@ -15,8 +16,11 @@ use std::time::Duration;
 
 /// Control packets take at most one part in this many of the rate.
 pub const CONTROL_SHARE: u64 = 100;
-/// They repeat at most this often.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// They repeat this often, unless that costs more than their share.
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
+/// In a carousel they repeat so often in a pass: a late joiner can use nothing before it has the manifest, and shall not lose
+/// more than this part of a pass to that.
+const CAROUSEL_REPEATS: u64 = 40;
 /// Head room for header extensions, so that a control packet is never larger than a data packet.
 const EXTENSION_ROOM: u16 = 64;
 /// Smallest symbol of a control object; images with tiny symbols (tests) would spread a manifest over too many packets.
@@ -38,6 +42,8 @@ pub struct Control {
     tsi: u32,
     start_unix_s: u64,
     interval: Duration,
+    /// Bytes of a pass where passes repeat.
+    cycle_bytes: Option<u64>,
     symbol_size: u16,
     files: Vec<FdtFile>,
     manifest: NoCodeObject,
@@ -66,12 +72,15 @@ impl Control {
             backoff_ms: None,
             feedback_port: None,
             repair_urls: Vec::new(),
+            round: None,
+            covered: Deficits::default(),
         };
         let mut control = Self {
             width: config.profile.id_width(),
             tsi: config.profile.tsi(config.tsi),
             start_unix_s: config.start_unix_s,
-            interval: MIN_INTERVAL,
+            interval: MAX_INTERVAL,
+            cycle_bytes: (config.passes != Some(1)).then(|| schedule.len() * u64::from(partition.symbol_size())),
             symbol_size,
             files: files(config.profile, manifest, schedule, &object),
             manifest: object,
@@ -87,7 +96,33 @@ impl Control {
         self.announcement.to_cbor().map(drop).map_err(to_error)
     }
 
-    /// Time between two rounds: a second, or more where that would cost over 1 % of the rate.
+    /// Announces where feedback goes, and what scales the back-off of those who give it.
+    pub(super) fn announce_feedback(&mut self, config: &FeedbackConfig) {
+        let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
+        self.announcement.feedback_port = Some(config.port);
+        self.announcement.group_size = Some(config.group_size);
+        self.announcement.rtt_ms = Some(ms(config.rtt));
+        self.announcement.backoff_ms = Some(ms(config.backoff()));
+    }
+
+    /// Announces the open feedback round, and what is covered in it, or that none is open.
+    pub(super) fn announce_round(&mut self, round: Option<(u32, &Deficits)>) {
+        self.announcement.round = round.map(|(number, _)| number);
+        self.announcement.covered = round.map(|(_, covered)| covered.clone()).unwrap_or_default();
+    }
+
+    /// Digest of the manifest that is sent.
+    pub(super) fn manifest_digest(&self) -> [u8; 32] {
+        self.announcement.manifest_digest
+    }
+
+    /// The session's TSI, as it is on the wire.
+    pub(super) fn tsi(&self) -> u32 {
+        self.tsi
+    }
+
+    /// Time between two rounds: a second, less in a carousel whose passes are short, more where that would cost over 1 % of the
+    /// rate.
     pub fn interval(&self) -> Duration {
         self.interval
     }
@@ -101,7 +136,9 @@ impl Control {
         // Heads, the FDT and the announcement are small: three packets' worth covers them.
         let round_bytes = self.manifest.bytes().len() as u64 + 3 * u64::from(self.symbol_size + EXTENSION_ROOM);
         let share_bps = (rate_bps / CONTROL_SHARE).max(1);
-        MIN_INTERVAL.max(Duration::from_millis(round_bytes.saturating_mul(8_000) / share_bps))
+        let time_of = |bytes: u64, rate_bps: u64| Duration::from_millis(bytes.saturating_mul(8_000) / rate_bps.max(1));
+        let wanted = self.cycle_bytes.map_or(MAX_INTERVAL, |bytes| time_of(bytes / CAROUSEL_REPEATS, rate_bps));
+        wanted.min(MAX_INTERVAL).max(time_of(round_bytes, share_bps))
     }
 
     /// One round: FDT, manifest, announcement.
@@ -151,7 +188,10 @@ impl Control {
         self.announcement.counter += 1;
         self.announcement.pass = pass;
         self.announcement.pass_ended = pass_ended;
-        let bytes = self.announcement.to_cbor().map_err(to_error)?;
+        // In a round URLs give way to what is covered, where both do not fit: other announcements name them.
+        let in_round = Announcement { repair_urls: Vec::new(), ..self.announcement.clone() };
+        let announcement = if self.announcement.round.is_some() { &in_round } else { &self.announcement };
+        let bytes = announcement.to_cbor().map_err(to_error)?;
         let size = u16::try_from(bytes.len()).map_err(to_error)?;
         let oti = NoCodeOti { transfer_length: u64::from(size), symbol_size: size, max_block_len: 1 };
         let id = PayloadId { sbn: 0, esi: 0 };

@@ -5,19 +5,26 @@
 //! the packet with a [`SymbolWriter`]. So the binaries, the simulation and the tests run the same code.
 //!
 //! A session is lead-in → passes → tail: the lead-in repeats FDT, manifest and announcement so often that a receiver
-//! at 2 % loss misses a packet of them about once in 10^13; the tail tells receivers that nothing more will come.
+//! at 2 % loss misses a packet of them about once in 10^13; the tail tells receivers that nothing more will come. With
+//! feedback, rounds in which receivers ask for what they lack follow each pass.
 
 mod control;
+mod requested;
+mod rounds;
 mod writer;
 
 pub use control::{CONTROL_SHARE, Control};
+pub use requested::Requested;
+pub use rounds::{FeedbackConfig, FeedbackStats, MAX_ROUNDS};
 pub use writer::{SymbolWriter, WriterError};
 
 use super::profile::{FLUTE_CACHE_LEN, Profile, largest_block_len};
 use super::repair::RepairShare;
 use super::schedule::{Pass, Schedule, SymbolId};
 use crate::manifest::UnverifiedManifest;
+use rounds::{Rounds, Step};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -29,6 +36,8 @@ pub const TAIL_ROUNDS: u32 = 3;
 pub const ROUND_GAP: Duration = Duration::from_millis(10);
 /// Announcements at the start of each pass.
 const PASS_START_ANNOUNCEMENTS: u32 = 2;
+/// Requested repair leaves so long after its round: time to compute it.
+const PREPARATION: Duration = Duration::from_millis(20);
 
 /// What the operator decides about a session.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +73,9 @@ pub enum SenderError {
     /// Repair symbols do not exist without FEC.
     #[error("profile no-code has no repair symbols; use --repair 0% and more passes")]
     RepairWithoutFec,
+    /// Feedback asks for repair symbols.
+    #[error("feedback is for profile fleetcast; other receivers send none")]
+    FeedbackProfile,
     /// A packet of the session could not be written.
     #[error("a control packet cannot be written: {0}")]
     Control(String),
@@ -76,6 +88,9 @@ pub enum Poll {
     Packet(Outgoing),
     /// Send nothing before this time.
     Wait(Duration),
+    /// Send nothing before this time unless feedback comes: wait until then for [`SenderSession::on_feedback`], and poll again
+    /// with the time that it is.
+    Listen(Duration),
     /// The session is over.
     Done,
 }
@@ -96,15 +111,29 @@ pub enum Outgoing {
 
 #[derive(Debug)]
 enum State {
-    LeadIn { round: u32, at: Duration },
+    LeadIn {
+        round: u32,
+        at: Duration,
+    },
     Pass(std::iter::Peekable<Pass>),
-    Tail { round: u32, at: Duration },
+    /// A feedback round is open.
+    Listen,
+    /// What receivers asked for is sent, not before `at`.
+    Requested {
+        symbols: Requested,
+        at: Duration,
+    },
+    Tail {
+        round: u32,
+        at: Duration,
+    },
     Done,
 }
 
 /// The sender's half of a session.
 #[derive(Debug)]
 pub struct SenderSession {
+    profile: Profile,
     schedule: Schedule,
     writer: SymbolWriter,
     control: Control,
@@ -114,6 +143,7 @@ pub struct SenderSession {
     state: State,
     queue: VecDeque<Vec<u8>>,
     next_control_at: Duration,
+    rounds: Option<Rounds>,
 }
 
 impl SenderSession {
@@ -134,8 +164,10 @@ impl SenderSession {
             return Err(SenderError::BlockTooLong(largest_block_len(&partition)));
         }
         let repair = (config.repair.symbols(largest_k), config.repair.symbols(smallest_k));
-        let schedule = Schedule::new(partition, window_blocks, repair.0, repair.1);
+        let tsi = config.profile.tsi(config.tsi);
+        let schedule = Schedule::new(partition, window_blocks, repair.0, repair.1).with_seed(tsi);
         Ok(Self {
+            profile: config.profile,
             schedule,
             writer: SymbolWriter::new(config.profile, config.tsi, partition),
             control: Control::new(config, manifest, &schedule)?,
@@ -145,7 +177,34 @@ impl SenderSession {
             state: State::LeadIn { round: 0, at: Duration::ZERO },
             queue: VecDeque::new(),
             next_control_at: Duration::ZERO,
+            rounds: None,
         })
+    }
+
+    /// Asks receivers after each pass for what they lack, and sends that.
+    ///
+    /// # Errors
+    /// When the profile has no repair symbols.
+    pub fn with_feedback(mut self, config: FeedbackConfig) -> Result<Self, SenderError> {
+        if self.profile != Profile::Fleetcast {
+            return Err(SenderError::FeedbackProfile);
+        }
+        self.control.announce_feedback(&config);
+        let blocks = self.schedule.partition().blocks();
+        self.rounds = Some(Rounds::new(config, &self.control.manifest_digest(), self.control.tsi(), blocks));
+        Ok(self)
+    }
+
+    /// A datagram came to the feedback port at `now`, from `from`.
+    pub fn on_feedback(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
+        if let (Some(rounds), State::Listen) = (&mut self.rounds, &self.state) {
+            rounds.on_feedback(now, from, bytes);
+        }
+    }
+
+    /// What came of feedback so far; `None` without feedback.
+    pub fn feedback_stats(&self) -> Option<FeedbackStats> {
+        self.rounds.as_ref().map(Rounds::stats)
     }
 
     /// Announces where the image lies on web servers.
@@ -223,9 +282,19 @@ impl SenderSession {
                     return Ok(None);
                 };
                 let last_pass = self.passes.is_some_and(|passes| self.pass + 1 >= passes);
-                let close_object = last_pass && symbols.peek().is_none();
+                // With feedback nobody knows which symbol is the last.
+                let close_object = last_pass && self.rounds.is_none() && symbols.peek().is_none();
                 return Ok(Some(Poll::Packet(Outgoing::Symbol { id, close_object })));
             }
+            State::Listen | State::Requested { .. } if now >= self.next_control_at => {
+                self.queue_control(now, true, false)?;
+            }
+            State::Listen => return self.listen(now),
+            State::Requested { at, .. } if now < *at => return Ok(Some(Poll::Wait(*at))),
+            State::Requested { symbols, .. } => match symbols.next() {
+                Some(id) => return Ok(Some(Poll::Packet(Outgoing::Symbol { id, close_object: false }))),
+                None => self.open_round(now),
+            },
             State::Tail { round, at } if *round < TAIL_ROUNDS => {
                 (*round, *at) = (*round + 1, now + ROUND_GAP);
                 self.queue_control(now, true, true)?;
@@ -255,6 +324,46 @@ impl SenderSession {
     }
 
     fn end_pass(&mut self, now: Duration) -> Result<(), SenderError> {
+        if let Some(rounds) = &mut self.rounds {
+            rounds.start_pass(now);
+            self.state = State::Listen;
+            return Ok(());
+        }
+        self.go_on(now)
+    }
+
+    fn open_round(&mut self, now: Duration) {
+        if let Some(rounds) = &mut self.rounds {
+            rounds.open(now);
+            self.state = State::Listen;
+        }
+    }
+
+    /// The open round at `now`.
+    fn listen(&mut self, now: Duration) -> Result<Option<Poll>, SenderError> {
+        let Some(rounds) = &mut self.rounds else { return Ok(None) };
+        let step = rounds.step(now, &self.schedule);
+        match step {
+            Step::Announce => {
+                self.control.announce_round(Some(rounds.announced()));
+                self.queue.push_back(self.control.announcement(self.wire_pass(), true, false)?);
+            }
+            Step::Listen(until) => return Ok(Some(Poll::Listen(until.min(self.next_control_at)))),
+            Step::Repair(symbols) => {
+                self.control.announce_round(None);
+                self.state = State::Requested { symbols, at: now + PREPARATION };
+            }
+            Step::Next => self.open_round(now),
+            Step::Finished => {
+                self.control.announce_round(None);
+                self.go_on(now)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Everything about the pass is done: the next one, or the tail.
+    fn go_on(&mut self, now: Duration) -> Result<(), SenderError> {
         let next = self.pass.saturating_add(1);
         if self.passes.is_some_and(|passes| next >= passes) {
             self.state = State::Tail { round: 0, at: now };

@@ -50,7 +50,7 @@ fn run(session: &mut SenderSession) -> Vec<(Duration, Outgoing)> {
                 sent.push((now, packet));
                 now += Duration::from_millis(1);
             }
-            Poll::Wait(until) => {
+            Poll::Wait(until) | Poll::Listen(until) => {
                 assert!(until > now);
                 now = until;
             }

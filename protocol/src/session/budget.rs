@@ -1,4 +1,4 @@
-//! So many in a period: what strangers can make a receiver do is bounded in time.
+//! So many in a period: what strangers can make a session do is bounded in time.
 
 use std::time::Duration;
 
