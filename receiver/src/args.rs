@@ -86,6 +86,9 @@ pub struct ReceiveArgs {
     /// With --once: longest time without progress, such as 60s
     #[arg(long, value_parser = parse_duration, requires = "once")]
     pub timeout: Option<Duration>,
+    /// Never tell the sender which symbols are lacking. Else that goes to --source, by UDP, when the sender asks for it
+    #[arg(long)]
+    pub no_feedback: bool,
     /// What multicast does not bring, and how it is fetched
     #[command(flatten)]
     pub repair: RepairArgs,
@@ -172,6 +175,7 @@ impl ReceiveArgs {
             apply: self.apply,
             once: self.once,
             timeout: self.timeout,
+            feedback: !self.no_feedback && !trusts_nobody,
             repair,
             fleet_report: self.fleet_report.into_options(trusts_nobody)?,
             json: self.json,

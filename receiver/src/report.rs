@@ -271,6 +271,7 @@ impl Report {
             "forged_symbols": stats.forged_symbols, "fetched_symbols": stats.fetched_symbols,
             "fetched_bytes": stats.fetched_bytes, "fetch_requests": stats.fetch_requests,
             "fetch_failures": stats.fetch_failures,
+            "feedback_reports": stats.feedback_reports, "feedback_bytes": stats.feedback_bytes,
             "singular_decodes": stats.singular_decodes, "surplus": stats.surplus, "early": stats.early,
             "foreign": stats.foreign, "malformed": stats.malformed, "control": stats.control,
             "refused": stats.refused, "socket_drops": socket_drops,

@@ -1,10 +1,14 @@
 //! The command line of `fleetcast-send`.
 
+mod feedback;
 #[cfg(feature = "serve")]
 mod fleet;
+mod sdp;
 
+pub use feedback::FeedbackArgs;
 #[cfg(feature = "serve")]
 pub use fleet::FleetArgs;
+pub use sdp::SdpArgs;
 
 use crate::affinity::CpuList;
 use crate::inspect::Extracts;
@@ -12,14 +16,11 @@ use crate::pace::{Burst, Pacing};
 use crate::rate::{RateLayer, parse_rate};
 use crate::transmit::BackendKind;
 use crate::{seal, send};
-use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use fleetcast_cli::keys::{KeyFileError, read_trust};
 use fleetcast_cli::units::{UnitError, parse_permyriad};
-use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::manifest::TrustStore;
 use fleetcast_protocol::partition::{DEFAULT_BLOCK_SYMBOLS, DEFAULT_SYMBOL_SIZE, MAX_BLOCKS};
-use fleetcast_protocol::sdp::SessionDescription;
 use fleetcast_protocol::session::{DEFAULT_WINDOW_BLOCKS, Profile, RepairShare};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -151,8 +152,8 @@ pub struct SendArgs {
     /// it from the losses in the file of --report, as the last send left it
     #[arg(long, value_name = "PERCENT|auto", value_parser = parse_repair)]
     pub repair: Option<Repair>,
-    /// Passes over the image, or `forever`
-    #[arg(long, default_value = "1", value_parser = parse_passes)]
+    /// Passes over the image (cycles of the carousel), or `forever`
+    #[arg(long, visible_alias = "carousel", default_value = "1", value_parser = parse_passes)]
     pub passes: Passes,
     /// Blocks interleaved: more rides out longer outages; `all` for the whole image
     #[arg(long, default_value_t = DEFAULT_WINDOW_BLOCKS.to_string())]
@@ -203,6 +204,9 @@ pub struct SendArgs {
     /// Listen on this Unix socket for changes of the rate, see the command `control`
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// Whether receivers are asked for what they lack
+    #[command(flatten)]
+    pub feedback: FeedbackArgs,
     /// What receivers do beside listening
     #[cfg(feature = "serve")]
     #[command(flatten)]
@@ -235,32 +239,6 @@ pub enum Repair {
 /// How many passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes(pub Option<u32>);
-
-/// Arguments of `sdp`.
-#[derive(Debug, Args)]
-pub struct SdpArgs {
-    /// Address that sends
-    #[arg(long)]
-    pub source: Option<IpAddr>,
-    /// Multicast group
-    #[arg(long)]
-    pub group: IpAddr,
-    /// UDP port of the group
-    #[arg(long)]
-    pub port: u16,
-    /// Name of the session
-    #[arg(long, default_value = "fleetcast")]
-    pub name: String,
-    /// Transport session id, when the sender is given one
-    #[arg(long)]
-    pub tsi: Option<u32>,
-    /// TTL
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
-    pub ttl: Option<u8>,
-    /// Bits a second, such as 100M
-    #[arg(long, value_parser = parse_rate)]
-    pub rate: Option<u64>,
-}
 
 fn parse_repair(text: &str) -> Result<Repair, UnitError> {
     match text {
@@ -373,24 +351,10 @@ impl SendArgs {
             pin_workers: self.pin_workers,
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             control: self.control,
+            feedback: self.feedback.into_config(),
             #[cfg(feature = "serve")]
             fleet,
             json: self.json,
-        })
-    }
-}
-
-impl SdpArgs {
-    /// The session description; `session_id` makes it unique.
-    pub fn into_description(self, session_id: u64) -> Result<SessionDescription> {
-        Ok(SessionDescription {
-            channel: Channel::new(self.source, self.group, self.port)?,
-            tsi: self.tsi,
-            name: self.name,
-            ttl: self.ttl,
-            rate_kbit_s: self.rate.map(|rate_bps| rate_bps.div_ceil(1000)),
-            session_id,
-            session_version: session_id,
         })
     }
 }

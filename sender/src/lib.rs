@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod args;
 pub mod control;
 pub mod ethernet;
+pub mod feedback;
 #[cfg(feature = "serve")]
 pub mod fleet_report;
 pub mod image;

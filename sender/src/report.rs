@@ -1,5 +1,6 @@
 //! What the operator sees of a send: how it started, how far it is, how well the schedule was kept.
 
+use crate::feedback::FeedbackSocket;
 #[cfg(feature = "serve")]
 use crate::fleet_report::Sizing;
 use crate::pace::{Outcome, Pace, Progress};
@@ -9,6 +10,7 @@ use fleetcast_cli::events::{Events, PROGRESS_INTERVAL};
 use fleetcast_cli::usage;
 #[cfg(feature = "serve")]
 use fleetcast_protocol::fleet::Tally;
+use fleetcast_protocol::session::sender::FeedbackStats;
 #[cfg(feature = "serve")]
 use serde_json::Map;
 use serde_json::{Value, json};
@@ -24,6 +26,8 @@ pub struct Report {
     planned_packets: Option<u64>,
     /// The rate that was wanted when this was last looked at.
     wanted_bps: u64,
+    /// What of feedback was told already.
+    feedback: FeedbackStats,
 }
 
 impl Report {
@@ -36,6 +40,7 @@ impl Report {
             next_progress: now + PROGRESS_INTERVAL,
             planned_packets,
             wanted_bps: rate_bps,
+            feedback: FeedbackStats::default(),
         }
     }
 
@@ -83,6 +88,25 @@ impl Report {
                 "rate_bps": rate_bps,
             });
             self.events.tell("progress", fields, "");
+        }
+    }
+
+    /// What came of asking receivers, whenever a round was opened since: to be called more often than rounds are.
+    pub fn feedback(&mut self, socket: Option<&FeedbackSocket>) {
+        let Some(stats) = socket.map(FeedbackSocket::stats) else { return };
+        if stats.rounds == self.feedback.rounds {
+            return;
+        }
+        let (reports, symbols) =
+            (stats.reports - self.feedback.reports, stats.requested_symbols - self.feedback.requested_symbols);
+        self.feedback = stats;
+        let text = format!("round {}: {reports} receivers asked, {symbols} symbols for all", stats.rounds);
+        if reports > 0 || symbols > 0 {
+            self.events.tell(
+                "round",
+                json!({ "round": stats.rounds, "reports": reports, "requested_symbols": symbols }),
+                &text,
+            );
         }
     }
 
@@ -146,6 +170,9 @@ impl Report {
             "rate_bps": rate_bps, "paced_rate_bps": kept_bps, "cpu_s": cpu_s, "peak_rss_bytes": usage::peak_rss_bytes(),
             "slips": plan.slips, "slipped_s": plan.slipped.as_secs_f64(), "starved": stats.starved,
             "lateness_us": { "p50": p50, "p99": p99, "p999": p999, "max": max }, "findings": outcome.findings,
+            "rounds": self.feedback.rounds, "reports": self.feedback.reports, "report_bytes": self.feedback.report_bytes,
+            "ignored_reports": self.feedback.ignored, "requested_symbols": self.feedback.requested_symbols,
+            "rounds_limited": self.feedback.limited,
         });
         let mut text = format!("{result}: {} packets in {:.2} s", progress.packets(), elapsed.as_secs_f64());
         if let Some(kept_bps) = kept_bps {
@@ -159,11 +186,26 @@ impl Report {
         if stats.starved > 0 {
             text += &format!("; {} bursts waited for packets: more --workers, or a lower --rate", stats.starved);
         }
+        if self.feedback.rounds > 0 {
+            text += &feedback_text(&self.feedback);
+        }
         if let Some(findings) = &outcome.findings {
             text += &format!("\nsent {findings}");
         }
         self.events.tell("summary", fields, &text);
     }
+}
+
+fn feedback_text(stats: &FeedbackStats) -> String {
+    let FeedbackStats { rounds, reports, ignored, requested_symbols, .. } = stats;
+    let mut text = format!("\n{reports} reports in {rounds} rounds; {requested_symbols} symbols were sent on request");
+    if *ignored > 0 {
+        text += &format!("; {ignored} datagrams did not count");
+    }
+    if stats.limited > 0 {
+        text += "; the rounds ended at a limit: what is still lacking comes by HTTP or with another pass (see --feedback-budget)";
+    }
+    text
 }
 
 /// Bytes of Ethernet frames without FCS, as interface counters count them.

@@ -14,6 +14,7 @@ pub use options::Options;
 pub use resident::REPAIR_SETS;
 
 use crate::control::ControlSocket;
+use crate::feedback::FeedbackSocket;
 use crate::image::{Image, ImageError};
 use crate::interface::Interface;
 use crate::report::Report;
@@ -48,7 +49,13 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let source = interface.source_for(options.group, options.source)?;
     let channel = Channel::new(Some(source), options.group, options.port)?;
     let tsi = options.profile.tsi(options.tsi.map_or_else(random_tsi, Ok)?);
-    let session = SenderSession::new(&session_config(options, tsi), &manifest)?;
+    let mut session = SenderSession::new(&session_config(options, tsi), &manifest)?;
+    let mut feedback = None;
+    if let Some(config) = options.feedback {
+        session = session.with_feedback(config)?;
+        feedback = Some(FeedbackSocket::open(source, config.port)?);
+    }
+    let (feedback, reports) = feedback.unzip();
     #[cfg(feature = "serve")]
     let serving = Serving::start(&options.fleet, &image, &manifest, source)?;
     #[cfg(feature = "serve")]
@@ -68,10 +75,11 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     report_start(&mut report, options, &channel, tsi, &session, &line.choice, &manifest);
 
     let cost = line.cost;
-    let flow = line.start(options, session, image, manifest, &report)?;
+    let flow = line.start(options, session, image, manifest, reports, &report)?;
     let is_interrupted = || stop.load(Ordering::Relaxed) || asked_to_stop.load(Ordering::Relaxed);
     let outcome = flow.run(|| {
         report.progress(&pace, &cost);
+        report.feedback(feedback.as_ref());
         pace.stop.fetch_or(is_interrupted(), Ordering::Relaxed);
     })?;
     let interrupted = is_interrupted();
@@ -80,6 +88,7 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
         (Ok(()), true) => "interrupted",
         (Ok(()), false) => "sent",
     };
+    report.feedback(feedback.as_ref());
     report.summary(word, &pace, &outcome, &cost);
     outcome.result?;
     if interrupted {
@@ -155,6 +164,7 @@ fn report_start(
         "sequence": content.sequence, "image_bytes": content.partition.image_len(), "blocks": content.partition.blocks(),
         "symbol_bytes": content.partition.symbol_size(), "repair_symbols": [repair_large, repair_small],
         "window_blocks": session.schedule().window_blocks(), "pass_packets": session.schedule().len(),
+        "feedback_port": options.feedback.map(|feedback| feedback.port),
     });
     report.start(fields, &text);
     #[cfg(feature = "serve")]

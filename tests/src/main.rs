@@ -57,6 +57,9 @@ struct DemoArgs {
     /// The folder of fleetcast-send and fleetcast-recv [default: that of this program].
     #[arg(long)]
     bin_dir: Option<PathBuf>,
+    /// Further options of `fleetcast-send send`, after --.
+    #[arg(last = true, value_name = "SEND OPTIONS")]
+    send_args: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -94,6 +97,7 @@ fn demo(args: DemoArgs) -> Result<bool, LabError> {
         loss_ppm: args.loss_min..=args.loss_max,
         seed: args.seed,
         image: args.image.map_or(ImageSource::DebianInstaller, ImageSource::File),
+        send_args: args.send_args,
         ..DemoConfig::new(binaries)
     };
     let report = demo::run(&config, |stage| eprintln!("{stage}"))?;

@@ -37,6 +37,8 @@ pub struct Options {
     pub once: bool,
     /// Longest time without progress, with `once`.
     pub timeout: Option<Duration>,
+    /// Whether the sender may be asked for symbols that are lacking.
+    pub feedback: bool,
     /// How web servers are asked for what multicast does not bring, if at all.
     pub repair: Option<RepairOptions>,
     /// How the sender is told where this device stands, if at all.

@@ -1,5 +1,6 @@
 //! One receiver while it runs.
 
+mod asking;
 mod fetching;
 mod storing;
 mod telling;
@@ -17,6 +18,7 @@ use crate::report::Report;
 use crate::restore::restore;
 use crate::staging::Staging;
 use crate::state::State;
+use asking::Asking;
 use fleetcast_cli::events::PROGRESS_INTERVAL;
 use fleetcast_protocol::fleet::DeviceState;
 use fleetcast_protocol::hex;
@@ -47,7 +49,9 @@ pub struct Run<'o> {
     checker: Checker,
     /// If anything may be fetched.
     fetcher: Option<Fetcher>,
-    /// If the sender is told.
+    /// If the sender may be asked for symbols.
+    asking: Option<Asking>,
+    /// If the sender is told where this device stands.
     reporter: Option<Reporter>,
     staging: Option<Arc<Staging>>,
     journal: Option<JournalFile>,
@@ -75,9 +79,12 @@ impl<'o> Run<'o> {
         if let Trust::Nobody = options.trust {
             report.unauthenticated();
         }
+        let asking = Asking::open(options, &interface)?;
+        let session = fetching::session(options, options.trust.session(&state, options.tsi))?;
         let mut run = Self {
             options,
-            session: fetching::session(options, options.trust.session(&state, options.tsi))?,
+            session: asking::session(asking.as_ref(), session)?,
+            asking,
             joined,
             checker: Checker::start()?,
             fetcher: options.repair.as_ref().map(|repair| Fetcher::start(repair.timeout)).transpose()?,
@@ -157,6 +164,7 @@ impl<'o> Run<'o> {
             self.take_checks()?;
             self.take_fetched()?;
             self.take_time()?;
+            self.ask();
             self.keep_journal()?;
             if let Some(word) = self.done {
                 return Ok(word);
@@ -168,8 +176,8 @@ impl<'o> Run<'o> {
     fn wait(&self) -> Result<(), ReceiveError> {
         let now = self.now();
         let flush = self.journal.as_ref().and_then(JournalFile::next_flush);
-        let fetch = self.session.next_fetch_at();
-        let deadlines = [self.session.poll_timeout(), fetch, flush, Some(self.next_progress)];
+        let (fetch, ask) = (self.session.next_fetch_at(), self.session.next_feedback_at());
+        let deadlines = [self.session.poll_timeout(), fetch, ask, flush, Some(self.next_progress)];
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(Duration::MAX);
         let sleep = deadline.saturating_sub(now).min(MAX_SLEEP);
         let timeout = Timespec {

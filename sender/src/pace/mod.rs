@@ -162,10 +162,12 @@ impl SendingThread {
     fn run_bursts(&mut self) -> Result<(), PaceError> {
         let mut burst = VecDeque::with_capacity(self.used.capacity());
         loop {
-            self.gather()?;
+            let waited = self.gather()?;
             let Some(mark) = self.bursts.next() else { return Ok(()) };
             let Some(now) = self.wait_for(mark)? else { return Ok(()) };
-            self.note_start(mark, now);
+            let late = self.note_start(mark, now);
+            // Whoever waits for packets that are not due yet lacks nothing.
+            self.stats.starved += u64::from(waited && self.stats.bursts > 1 && !late.is_zero());
             self.bursts.take(self.burst_bits, &mut burst);
             self.count(&burst, now);
             self.backend.post(&mut burst, &mut self.used).map_err(PaceError::Transmit)?;
@@ -173,8 +175,8 @@ impl SendingThread {
         }
     }
 
-    /// Puts a burst together from what is filled; only an empty one is waited for.
-    fn gather(&mut self) -> Result<(), PaceError> {
+    /// Puts a burst together from what is filled; only an empty one is waited for. Whether it was.
+    fn gather(&mut self) -> Result<bool, PaceError> {
         let mut waited = false;
         while !self.bursts.hold_whole_burst(self.burst_bits) && !self.pace.is_stopped() {
             match self.filled.try_recv()? {
@@ -187,8 +189,7 @@ impl SendingThread {
                 Next::End => break,
             }
         }
-        self.stats.starved += u64::from(waited && self.stats.bursts > 0 && !self.bursts.is_empty());
-        Ok(())
+        Ok(waited && !self.bursts.is_empty())
     }
 
     /// Waits until a job may have come. Slots that the kernel holds may be all that the planner waits for.
@@ -243,7 +244,8 @@ impl SendingThread {
     }
 
     /// A burst leaves at `now`: records how late, and slips the schedule when that is more than a burst can make up.
-    fn note_start(&mut self, mark: Mark, now: Duration) {
+    /// Returns how late it is.
+    fn note_start(&mut self, mark: Mark, now: Duration) -> Duration {
         let late = now.saturating_sub(self.plan.due(mark).unwrap_or(now));
         self.stats.note_burst(now, late);
         let burst_time = time_of(self.burst_bits, self.plan.rate_bps);
@@ -252,6 +254,7 @@ impl SendingThread {
         }
         self.stats.pauses = mark.pauses.saturating_sub(self.first.get_or_insert(mark).pauses);
         self.last = Some(mark);
+        late
     }
 
     fn count(&mut self, burst: &VecDeque<Slot>, now: Duration) {

@@ -1,11 +1,13 @@
 //! The planner: polls the session for packets, groups them into slots, and dates every slot.
 
+mod listen;
 mod resident;
 
 pub use resident::{Planned, Resident};
 
 use super::job::{Job, JobPacket};
 use super::pool::SlotPool;
+use crate::feedback::Reports;
 use crate::pace::{Mark, Pace};
 use crate::rate::{Cost, time_of};
 use crate::transmit::Slot;
@@ -48,6 +50,19 @@ pub struct Planner {
     checked_blocks: u16,
     /// What stays filled, in a resident carousel.
     resident: Option<Resident>,
+    /// What receivers ask for, if they are asked.
+    reports: Option<Reports>,
+}
+
+/// What the session has to send.
+#[derive(Debug)]
+enum Next {
+    /// This.
+    Packet(Outgoing),
+    /// Nothing until the session has listened: what is planned leaves first.
+    Listen(Duration),
+    /// Nothing any more.
+    End,
 }
 
 impl Planner {
@@ -70,9 +85,17 @@ impl Planner {
             held: None,
             checked_blocks: 0,
             resident,
+            reports: None,
         };
         planner.take_up_rate();
         planner
+    }
+
+    /// Gives the session the reports that come while it listens.
+    #[must_use]
+    pub fn with_reports(mut self, reports: Option<Reports>) -> Self {
+        self.reports = reports;
+        self
     }
 
     /// The next job, in slots from `pool`; `None` when the session is over or the pool gives no slot any more.
@@ -120,7 +143,12 @@ impl Planner {
     pub fn next_job(&mut self, mut free: impl FnMut() -> Option<Slot>) -> Result<Option<Job>, SenderError> {
         self.take_up_rate();
         let mut job = self.new_job();
-        while let Some(packet) = self.next_packet()? {
+        loop {
+            let packet = match self.next_packet()? {
+                Next::Packet(packet) => packet,
+                Next::Listen(until) if job.packets.is_empty() && self.listen(until) => continue,
+                Next::Listen(_) | Next::End => break,
+            };
             let is_repair = self.is_repair(&packet);
             let fits = self.fits_last_slot(&mut job, &packet, is_repair);
             if !fits && !self.may_grow(&job, is_repair) {
@@ -146,15 +174,16 @@ impl Planner {
     }
 
     /// The packet held back, or the session's next; pauses that the session wants move the schedule on.
-    fn next_packet(&mut self) -> Result<Option<Outgoing>, SenderError> {
+    fn next_packet(&mut self) -> Result<Next, SenderError> {
         if let Some(packet) = self.held.take() {
-            return Ok(Some(packet));
+            return Ok(Next::Packet(packet));
         }
         loop {
             match self.session.poll(self.now())? {
-                Poll::Packet(packet) => return Ok(Some(packet)),
+                Poll::Packet(packet) => return Ok(Next::Packet(packet)),
                 Poll::Wait(until) => self.mark.pauses += until.saturating_sub(self.now()),
-                Poll::Done => return Ok(None),
+                Poll::Listen(until) => return Ok(Next::Listen(until)),
+                Poll::Done => return Ok(Next::End),
             }
         }
     }

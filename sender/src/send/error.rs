@@ -2,6 +2,7 @@
 
 use crate::affinity::AffinityError;
 use crate::control::ControlError;
+use crate::feedback::FeedbackError;
 use crate::image::ImageError;
 use crate::interface::InterfaceError;
 use crate::pace::PaceError;
@@ -66,6 +67,9 @@ pub enum SendError {
     /// There is no control socket.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Reports cannot be taken.
+    #[error(transparent)]
+    Feedback(#[from] FeedbackError),
     /// A resident pass does not fit.
     #[error(transparent)]
     Resident(#[from] ResidentError),
@@ -114,6 +118,7 @@ impl SendError {
             | Self::Affinity(_)
             | Self::Pacing(_)
             | Self::Control(_)
+            | Self::Feedback(_)
             | Self::Resident(_)
             | Self::Memory(_) => exit::ENVIRONMENT,
             Self::Image(ImageError::Mismatch(_) | ImageError::Changed(_)) | Self::Manifest { .. } => exit::VERIFICATION,

@@ -3,6 +3,7 @@
 use super::resident;
 use super::{Options, SendError};
 use crate::affinity::pinned;
+use crate::feedback::Reports;
 use crate::image::Image;
 use crate::interface::Interface;
 use crate::pace::{self, KernelPacing, Outcome, Pace, PaceError, Pacing, Progress, Timeline};
@@ -88,6 +89,7 @@ impl Line {
         mut session: SenderSession,
         image: Image,
         manifest: UnverifiedManifest,
+        reports: Option<Reports>,
         report: &Report,
     ) -> Result<Flow, SendError> {
         let (shape, slot_shape, mut count) =
@@ -106,7 +108,7 @@ impl Line {
             report.resident(count * slot_bytes, started.pages);
         }
         let filler = Filler::new(image, manifest, session.writer());
-        let planner = Planner::new(session, self.cost, Arc::clone(&self.pace), shape, resident);
+        let planner = Planner::new(session, self.cost, Arc::clone(&self.pace), shape, resident).with_reports(reports);
         let pipeline = precompute::start(planner, filler, started.slots, &self.workers, started.senders.len())?;
         Ok(Flow { pace: self.pace, pipeline, transmits: started.senders, slots: count, senders: self.senders })
     }

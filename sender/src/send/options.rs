@@ -8,6 +8,7 @@ use crate::rate::RateLayer;
 use crate::transmit::BackendKind;
 #[cfg(feature = "serve")]
 use fleetcast_protocol::fleet::DeviceId;
+use fleetcast_protocol::session::sender::FeedbackConfig;
 use fleetcast_protocol::session::{Profile, RepairShare};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -67,6 +68,8 @@ pub struct Options {
     pub pin_workers: Option<CpuList>,
     /// Control socket.
     pub control: Option<PathBuf>,
+    /// How receivers are asked for what they lack, if they are.
+    pub feedback: Option<FeedbackConfig>,
     /// What receivers do beside listening.
     #[cfg(feature = "serve")]
     pub fleet: FleetOptions,

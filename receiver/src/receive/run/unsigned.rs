@@ -136,6 +136,7 @@ mod tests {
                 state: folder.path().join("state"),
                 out: out.map(|name| folder.path().join(name)),
                 apply,
+                feedback: false,
                 once: true,
                 timeout: None,
                 repair: None,

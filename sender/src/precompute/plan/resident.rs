@@ -80,7 +80,7 @@ impl Planner {
         self.take_up_rate();
         let mut job = self.new_job();
         let mut ready = false;
-        while (!ready || job.slots.len() < READY_JOB_SLOTS) && self.next_group()? {
+        while (!ready || job.slots.len() < READY_JOB_SLOTS) && self.next_group(job.slots.is_empty())? {
             let is_repair = self.resident_group().first().is_some_and(|id| self.is_repair_id(id));
             let way = self.resident.as_ref().map_or(Way::Once, Resident::way);
             let again = matches!(way, Way::Again(_));
@@ -115,8 +115,9 @@ impl Planner {
         Ok(Some(if ready { Planned::Ready(job) } else { Planned::Fill(job) }))
     }
 
-    /// Has the next group at hand: symbols of one kind for one slot, or control packets in `held`. False at the end.
-    fn next_group(&mut self) -> Result<bool, SenderError> {
+    /// Has the next group at hand: symbols of one kind for one slot, or control packets in `held`. False at the end, and when
+    /// the session has to listen first but may not, because what is planned has to leave before.
+    fn next_group(&mut self, may_listen: bool) -> Result<bool, SenderError> {
         if let Some(resident) = &mut self.resident
             && std::mem::take(&mut resident.held)
         {
@@ -137,7 +138,11 @@ impl Planner {
                         at = until;
                         continue;
                     }
-                    Poll::Wait(_) | Poll::Done => break,
+                    Poll::Listen(until) if group.is_empty() && may_listen && self.listen(until) => {
+                        at = self.now();
+                        continue;
+                    }
+                    Poll::Wait(_) | Poll::Listen(_) | Poll::Done => break,
                 },
             };
             match packet {
