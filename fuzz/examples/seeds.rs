@@ -5,7 +5,7 @@
 use fleetcast_fuzz::{TARGETS, journal, manifest};
 use fleetcast_protocol::announcement::Announcement;
 use fleetcast_protocol::channel::Channel;
-use fleetcast_protocol::feedback::Deficits;
+use fleetcast_protocol::feedback::{Deficits, Feedback};
 use fleetcast_protocol::fleet::{DeviceReport, DeviceState};
 use fleetcast_protocol::keys::{signing_key_to_pem, verifying_key_to_pem};
 use fleetcast_protocol::sdp::SessionDescription;
@@ -43,6 +43,7 @@ fn seeds_of(target: &str) -> Vec<(String, Vec<u8>)> {
         "manifest" => manifests(),
         "object" => objects(),
         "packet" => packets(),
+        "feedback" => feedback(),
         "report" => reports(),
         "sdp" => descriptions(),
         "session" => sessions(),
@@ -178,6 +179,15 @@ fn content_ranges() -> Seeds {
 }
 
 /// A device that is done, and one that failed.
+fn feedback() -> Seeds {
+    let feedback = |deficits, loss_ppm| Feedback { digest_prefix: [9; 8], tsi: 7, round: 2, deficits, loss_ppm };
+    let many = Deficits::from_counts([300; 255]);
+    vec![
+        ("few", feedback(Deficits::from_counts([0, 31, 0, 1]), Some(10_000)).to_cbor()),
+        ("many", feedback(many, None).to_cbor()),
+    ]
+}
+
 fn reports() -> Seeds {
     let failed = DeviceState::Failed { reason: "no room".into() };
     let report = |state| DeviceReport {

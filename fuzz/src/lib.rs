@@ -9,6 +9,7 @@ pub mod coded_object;
 pub mod content_range;
 pub mod fdt;
 pub mod fec_decode;
+pub mod feedback;
 mod input;
 pub mod journal;
 pub mod keys;
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "content_range", run: content_range::run },
     Target { name: "fdt", run: fdt::run },
     Target { name: "fec_decode", run: fec_decode::run },
+    Target { name: "feedback", run: feedback::run },
     Target { name: "journal", run: journal::run },
     Target { name: "keys", run: keys::run },
     Target { name: "manifest", run: manifest::run },

@@ -232,6 +232,27 @@ fn a_repair_server_that_cannot_be() {
 }
 
 #[test]
+fn feedback_that_cannot_be() {
+    let desk = Desk::new();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().port().to_string();
+    let port = ("--feedback", "5001");
+    for (changes, code, messages) in [
+        (&[("--feedback", "0")][..], USAGE, &["--feedback"][..]),
+        (&[("--feedback", "70000")], USAGE, &["--feedback"]),
+        (&[("--rtt", "50ms")], USAGE, &["--feedback"]),
+        (&[port, ("--rtt", "0s")], USAGE, &["--rtt"]),
+        (&[port, ("--rtt", "11s")], USAGE, &["is no round trip of 1 ms to 10 s"]),
+        (&[port, ("--group-size", "0")], USAGE, &["--group-size"]),
+        (&[port, ("--feedback-budget", "much")], USAGE, &["--feedback-budget"]),
+        (&[port, ("--profile", "flute")], USAGE, &["feedback is for profile fleetcast"]),
+        (&[("--feedback", &taken)], ENVIRONMENT, &["cannot take feedback at 127.0.0.1:", "another --feedback PORT"]),
+    ] {
+        assert_fails(desk.send(None, changes), code, messages);
+    }
+}
+
+#[test]
 fn reports_that_cannot_be() {
     let desk = Desk::new();
     let file = |name: &str, content: &str| {
