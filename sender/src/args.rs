@@ -48,7 +48,7 @@ pub enum Command {
     /// Show what a manifest says and check its signature
     Inspect(InspectArgs),
     /// Send an image
-    Send(SendArgs),
+    Send(Box<SendArgs>),
     /// Ask a sender that runs with --control: `rate 50M`, `status` or `stop`
     Control(ControlArgs),
     /// Write a session description from which receivers start

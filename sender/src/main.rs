@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Keygen(args) => keygen::keygen(&args.out).map_err(|error| Failure::new(exit::ENVIRONMENT, error)),
         Command::Seal(args) => run_seal(args),
         Command::Inspect(args) => run_inspect(&args),
-        Command::Send(args) => run_send(args),
+        Command::Send(args) => run_send(*args),
         Command::Control(args) => run_control(&args),
         Command::Sdp(args) => run_sdp(args),
     })

@@ -78,7 +78,7 @@ impl<'r> Transmission<'r> {
     fn repair_symbol(&mut self, range: &BlockRange, id: SymbolId) -> &[u8] {
         let symbol_size = range.shape.symbol_size();
         let (first, rows) = self.repair.entry(id.sbn).or_default();
-        let end = *first + (rows.len() / symbol_size) as u32;
+        let end = *first + u32::try_from(rows.len() / symbol_size).expect("rows in memory");
         if !(*first..end).contains(&id.esi) {
             *first = id.esi;
             *rows = vec![0; ENCODED_TOGETHER.min(MAX_ESI - id.esi + 1) as usize * symbol_size];

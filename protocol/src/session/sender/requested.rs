@@ -78,7 +78,7 @@ impl Requested {
     }
 
     /// Symbols that are still to be sent.
-    pub fn len(&self) -> u64 {
+    pub fn left(&self) -> u64 {
         self.left
     }
 
@@ -166,7 +166,7 @@ mod tests {
             for _ in 0..2 {
                 let asked = Deficits::from_counts(counts.clone());
                 let requested = Requested::new(&schedule, &asked, &mut sent, most, tsi);
-                let planned = requested.len();
+                let planned = requested.left();
                 let mut by_block: HashMap<u8, u32> = HashMap::new();
                 let mut total = 0;
                 for id in requested {

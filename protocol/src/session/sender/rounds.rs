@@ -237,8 +237,8 @@ impl Rounds {
             return Step::Next;
         }
         let requested = Requested::new(schedule, &asked, &mut self.sent, left, self.tsi);
-        self.spent_symbols += requested.len();
-        self.stats.requested_symbols += requested.len();
+        self.spent_symbols += requested.left();
+        self.stats.requested_symbols += requested.left();
         Step::Repair(requested)
     }
 }
