@@ -223,8 +223,8 @@ fn a_late_joiner_completes_within_a_cycle_and_leaves_the_rest_alone() {
         let mut sender = Transmission::of(session, &release, TICK);
         let mut random = Random::new(seed);
         let mut receiver = Receiver::default();
-        let mut sent = 0;
-        while (sent - join_at) * 100 <= cycle as i64 * 105 && !receiver.session.is_complete() {
+        let mut sent = 0u64;
+        while sent * 100 <= join_at * 100 + cycle * 105 && !receiver.session.is_complete() {
             let Sent::Packet(at, packet) = sender.step() else { unreachable!() };
             sent += 1;
             if sent > join_at && !random.chance(10) {

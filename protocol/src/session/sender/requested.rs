@@ -158,9 +158,9 @@ mod tests {
     proptest! {
         #[test]
         fn covers_what_was_asked_with_fresh_symbols(
-            k in 1u64..200, window in 1u16..9, counts in prop::collection::vec(0u32..300, 1..20), tsi: u32, most in 0u64..3000,
+            k in 1u32..200, window in 1u16..9, counts in prop::collection::vec(0u32..300, 1..20), tsi: u32, most in 0u64..3000,
         ) {
-            let schedule = schedule(k, 20, window);
+            let schedule = schedule(u64::from(k), 20, window);
             let mut sent = vec![0; 20];
             let mut seen = HashSet::new();
             for _ in 0..2 {
@@ -178,7 +178,7 @@ mod tests {
                 prop_assert!(total <= most);
                 for (sbn, deficit) in asked.iter() {
                     let got = by_block.get(&sbn).copied().unwrap_or(0);
-                    prop_assert!(got > deficit.min(k as u32) || total == most, "block {}: {} of {}", sbn, got, deficit);
+                    prop_assert!(got > deficit.min(k) || total == most, "block {}: {} of {}", sbn, got, deficit);
                 }
             }
             prop_assert_eq!(sent.iter().map(|&sent| sent as usize).sum::<usize>(), seen.len());
