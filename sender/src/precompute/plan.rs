@@ -11,6 +11,8 @@ use crate::feedback::Reports;
 use crate::pace::{Mark, Pace};
 use crate::rate::{Cost, time_of};
 use crate::transmit::Slot;
+use fleetcast_fec::SymbolSet;
+use fleetcast_protocol::partition::MAX_BLOCKS;
 use fleetcast_protocol::session::SymbolId;
 use fleetcast_protocol::session::sender::{Outgoing, Poll, SenderError, SenderSession, SymbolWriter};
 use std::sync::Arc;
@@ -47,7 +49,7 @@ pub struct Planner {
     /// The packet that did not fit the last job.
     held: Option<Outgoing>,
     /// Blocks whose hash the workers were asked to check.
-    checked_blocks: u16,
+    checked_blocks: SymbolSet,
     /// What stays filled, in a resident carousel.
     resident: Option<Resident>,
     /// What receivers ask for, if they are asked.
@@ -83,7 +85,7 @@ impl Planner {
             mark: Mark::default(),
             known: (Mark::default(), Duration::ZERO),
             held: None,
-            checked_blocks: 0,
+            checked_blocks: SymbolSet::new(u32::from(MAX_BLOCKS)),
             resident,
             reports: None,
         };
@@ -242,11 +244,10 @@ impl Planner {
         job.packets.push(JobPacket { slot, packet });
     }
 
-    /// In the first pass blocks come in rising order: the first symbol of each is when it must be checked.
+    /// The first symbol of each block is when it must be checked.
     fn note_new_block(&mut self, job: &mut Job, sbn: u8) {
-        if u16::from(sbn) >= self.checked_blocks {
+        if self.checked_blocks.insert(u32::from(sbn)) {
             job.new_blocks.push(sbn);
-            self.checked_blocks = u16::from(sbn) + 1;
         }
     }
 }
