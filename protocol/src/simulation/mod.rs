@@ -13,6 +13,7 @@
 //! written to, every packet is counted once) and panics when it does not hold.
 
 mod disk;
+pub mod fleet;
 mod path;
 mod receiver;
 mod release;

@@ -18,6 +18,8 @@ use std::time::Duration;
 pub const CONTROL_SHARE: u64 = 100;
 /// They repeat this often, unless that costs more than their share.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
+/// And never more often than this.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// In a carousel they repeat so often in a pass: a late joiner can use nothing before it has the manifest, and shall not lose
 /// more than this part of a pass to that.
 const CAROUSEL_REPEATS: u64 = 40;
@@ -138,7 +140,7 @@ impl Control {
         let share_bps = (rate_bps / CONTROL_SHARE).max(1);
         let time_of = |bytes: u64, rate_bps: u64| Duration::from_millis(bytes.saturating_mul(8_000) / rate_bps.max(1));
         let wanted = self.cycle_bytes.map_or(MAX_INTERVAL, |bytes| time_of(bytes / CAROUSEL_REPEATS, rate_bps));
-        wanted.min(MAX_INTERVAL).max(time_of(round_bytes, share_bps))
+        wanted.clamp(MIN_INTERVAL, MAX_INTERVAL).max(time_of(round_bytes, share_bps))
     }
 
     /// One round: FDT, manifest, announcement.

@@ -201,7 +201,7 @@ impl Rounds {
             return None;
         }
         let reports = self.reporters.entry(from).or_default();
-        *reports += 1;
+        *reports = reports.saturating_add(1);
         (*reports <= MAX_REPORTS_EACH).then_some(report)
     }
 
