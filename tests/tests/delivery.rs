@@ -121,7 +121,7 @@ fn a_late_joiner_lives_on_the_next_pass() {
     let release = fleet.release(20_000_000, 1).unwrap();
     fleet.lab.bridge().settle().unwrap();
     let mut sender =
-        fleet.sender(&release).args(["--rate", "100M", "--repair", "5%", "--passes", "2"]).spawn().unwrap();
+        fleet.sender(&release).args(["--rate", "100M", "--repair", "5%", "--carousel", "2"]).spawn().unwrap();
     // The first progress event comes a second later: half of the first pass is over.
     sender.wait_event("progress", SOON).unwrap();
     let receiver = fleet.receiver(0).args(ONCE).spawn().unwrap();
