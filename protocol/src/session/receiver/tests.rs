@@ -11,6 +11,7 @@ use crate::simulation::{Random, Release, Transmission, device, image, release_ke
 use driver::Receiver;
 use proptest::prelude::*;
 
+mod asking;
 mod driver;
 mod fetching;
 mod flood;

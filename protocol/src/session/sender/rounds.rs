@@ -242,3 +242,6 @@ impl Rounds {
         Step::Repair(requested)
     }
 }
+
+#[cfg(test)]
+mod tests;
