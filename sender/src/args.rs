@@ -149,7 +149,7 @@ pub struct SendArgs {
     #[arg(long, default_value = "l1")]
     pub rate_layer: RateLayer,
     /// Planned repair, in percent of the source symbols; small blocks get more [default: 5%, with profile no-code 0%]; auto sizes
-    /// it from the losses in the file of --report, as the last send left it
+    /// it from the losses in the file of --report, as the last send left it, and with --feedback each further pass from those reported
     #[arg(long, value_name = "PERCENT|auto", value_parser = parse_repair)]
     pub repair: Option<Repair>,
     /// Passes over the image (cycles of the carousel), or `forever`
@@ -314,7 +314,18 @@ impl SendArgs {
             Profile::Fleetcast | Profile::Flute => RepairShare::from_permyriad(500),
         };
         #[cfg(feature = "serve")]
-        let fleet = self.fleet.into_options(self.repair == Some(Repair::Auto))?;
+        #[cfg(feature = "serve")]
+        let is_sized_by_feedback = self.repair == Some(Repair::Auto) && self.feedback.feedback.is_some();
+        #[cfg(not(feature = "serve"))]
+        let is_sized_by_feedback = false;
+        if is_sized_by_feedback && self.resident {
+            return Err("--repair auto with --feedback changes what a pass holds; leave --resident out".to_owned());
+        }
+        #[cfg(feature = "serve")]
+        let fleet = {
+            let needs_report = self.repair == Some(Repair::Auto) && !is_sized_by_feedback;
+            self.fleet.into_options(self.repair == Some(Repair::Auto), needs_report)?
+        };
         let repair = match self.repair {
             None => default_repair,
             Some(Repair::Share(share)) => share,
@@ -352,6 +363,7 @@ impl SendArgs {
             workers: self.workers.map_or(processors.saturating_sub(1).max(1), usize::from),
             control: self.control,
             feedback: self.feedback.into_config(),
+            is_sized_by_feedback,
             #[cfg(feature = "serve")]
             fleet,
             json: self.json,

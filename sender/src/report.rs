@@ -94,6 +94,7 @@ impl Report {
     /// What came of asking receivers, whenever a round was opened since: to be called more often than rounds are.
     pub fn feedback(&mut self, socket: Option<&FeedbackSocket>) {
         let Some(stats) = socket.map(FeedbackSocket::stats) else { return };
+        self.resized(&stats);
         if stats.rounds == self.feedback.rounds {
             return;
         }
@@ -107,6 +108,20 @@ impl Report {
                 json!({ "round": stats.rounds, "reports": reports, "requested_symbols": symbols }),
                 &text,
             );
+        }
+    }
+
+    /// Further passes plan other repair than those before.
+    fn resized(&mut self, stats: &FeedbackStats) {
+        let before = std::mem::replace(&mut self.feedback.planned_repair_symbols, stats.planned_repair_symbols);
+        if stats.reports > 0 && stats.planned_repair_symbols != before {
+            let loss = f64::from(stats.largest_loss_ppm) / 1e4;
+            let text = format!(
+                "{} repair symbols a block from now on, for a loss of {loss} % that was reported",
+                stats.planned_repair_symbols
+            );
+            let fields = json!({ "repair_symbols": stats.planned_repair_symbols, "loss_ppm": stats.largest_loss_ppm });
+            self.events.tell("repair_sized", fields, &text);
         }
     }
 

@@ -53,6 +53,9 @@ pub fn send(options: &Options, stop: &AtomicBool) -> Result<(), SendError> {
     let mut feedback = None;
     if let Some(config) = options.feedback {
         session = session.with_feedback(config)?;
+        if options.is_sized_by_feedback {
+            session = session.with_sized_repair();
+        }
         feedback = Some(FeedbackSocket::open(source, config.port)?);
     }
     let (feedback, reports) = feedback.unzip();

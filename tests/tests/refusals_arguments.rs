@@ -250,6 +250,9 @@ fn feedback_that_cannot_be() {
     ] {
         assert_fails(desk.send(None, changes), code, messages);
     }
+    let mut resident = desk.send(None, &[port, ("--repair", "auto"), ("--passes", "2")]);
+    resident.arg("--resident");
+    assert_fails(resident, USAGE, &["leave --resident out"]);
 }
 
 #[test]

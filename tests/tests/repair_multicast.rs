@@ -51,6 +51,25 @@ fn ipv6_receivers_ask_too() {
     assert!(report.all_verified(), "\n{report}");
 }
 
+/// With --repair auto the second pass plans what the first one's losses take, and says so.
+#[test]
+fn further_passes_plan_what_reported_losses_take() {
+    skip_without_lab!();
+    let mut fleet = Fleet::new(binaries(), Channel::SSM_V4, 1).unwrap();
+    fleet.lab.set_losses(fleet.channel.port, &[Loss::new(1, 80_000)]).unwrap();
+    let release = fleet.release(3_000_000, 1).unwrap();
+    let mut receivers = vec![fleet.receiver(0).args(ONCE).spawn().unwrap()];
+    fleet.await_joined(&mut receivers).unwrap();
+    let sender = fleet.sender(&release).args(["--rate", "100M", "--passes", "2", "--repair", "auto"]);
+    let sent = sender.args(&ASKING[2..]).spawn().unwrap().finish(SOON).unwrap();
+    assert_eq!(sent.code(), Some(0), "{}", sent.stderr);
+    let sized = sent.event("repair_sized").unwrap();
+    // Blocks of 1,117 symbols, 8 % loss and a margin of 1.5 %.
+    assert!((75_000..85_000).contains(&sized["loss_ppm"].as_u64().unwrap()), "{sized}");
+    assert!((108..=120).contains(&sized["repair_symbols"].as_u64().unwrap()), "{sized}");
+    assert_eq!(receivers.remove(0).finish(SOON).unwrap().code(), Some(0));
+}
+
 /// A sender that is killed in its pass and started again: what receivers have counts, and they ask for the rest. Whoever may not
 /// ask stays incomplete, and has said nothing.
 #[test]

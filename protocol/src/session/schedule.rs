@@ -85,6 +85,12 @@ impl Schedule {
         Self { seed: Some(seed), ..self }
     }
 
+    /// The same with so many repair symbols of a block of the larger and of the smaller K.
+    #[must_use]
+    pub fn with_repair(self, (repair_large, repair_small): (u32, u32)) -> Self {
+        Self { repair_large, repair_small: repair_small.min(repair_large), ..self }
+    }
+
     /// The partition whose symbols are scheduled.
     pub fn partition(&self) -> &Partition {
         &self.partition

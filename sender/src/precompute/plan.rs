@@ -144,6 +144,7 @@ impl Planner {
     /// The next job, in slots taken from `free`; `None` when the session is over or `free` gives none.
     pub fn next_job(&mut self, mut free: impl FnMut() -> Option<Slot>) -> Result<Option<Job>, SenderError> {
         self.take_up_rate();
+        self.note_feedback();
         let mut job = self.new_job();
         loop {
             let packet = match self.next_packet()? {

@@ -70,6 +70,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// How receivers are asked for what they lack, if they are.
     pub feedback: Option<FeedbackConfig>,
+    /// Whether later passes plan what the losses that receivers report take.
+    pub is_sized_by_feedback: bool,
     /// What receivers do beside listening.
     #[cfg(feature = "serve")]
     pub fleet: FleetOptions,

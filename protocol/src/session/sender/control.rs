@@ -107,6 +107,11 @@ impl Control {
         self.announcement.backoff_ms = Some(ms(config.backoff()));
     }
 
+    /// Announces this planned repair from now on.
+    pub(super) fn announce_repair(&mut self, repair_symbols: (u32, u32)) {
+        self.announcement.repair_symbols = repair_symbols;
+    }
+
     /// Announces the open feedback round, and what is covered in it, or that none is open.
     pub(super) fn announce_round(&mut self, round: Option<(u32, &Deficits)>) {
         self.announcement.round = round.map(|(number, _)| number);

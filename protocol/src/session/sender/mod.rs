@@ -21,6 +21,7 @@ pub use writer::{SymbolWriter, WriterError};
 use super::profile::{FLUTE_CACHE_LEN, Profile, largest_block_len};
 use super::repair::RepairShare;
 use super::schedule::{Pass, Schedule, SymbolId};
+use crate::fleet::repair_for_loss;
 use crate::manifest::UnverifiedManifest;
 use rounds::{Rounds, Step};
 use std::collections::VecDeque;
@@ -144,6 +145,8 @@ pub struct SenderSession {
     queue: VecDeque<Vec<u8>>,
     next_control_at: Duration,
     rounds: Option<Rounds>,
+    /// Whether later passes plan what reported losses take.
+    is_sized: bool,
 }
 
 impl SenderSession {
@@ -178,6 +181,7 @@ impl SenderSession {
             queue: VecDeque::new(),
             next_control_at: Duration::ZERO,
             rounds: None,
+            is_sized: false,
         })
     }
 
@@ -195,6 +199,14 @@ impl SenderSession {
         Ok(self)
     }
 
+    /// Plans for each further pass what the largest loss that was reported takes, within the bounds of [`repair_for_loss`].
+    /// Never less than for the pass before, so that every pass's repair symbols are fresh.
+    #[must_use]
+    pub fn with_sized_repair(mut self) -> Self {
+        self.is_sized = true;
+        self
+    }
+
     /// A datagram came to the feedback port at `now`, from `from`.
     pub fn on_feedback(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
         if let (Some(rounds), State::Listen) = (&mut self.rounds, &self.state) {
@@ -204,7 +216,8 @@ impl SenderSession {
 
     /// What came of feedback so far; `None` without feedback.
     pub fn feedback_stats(&self) -> Option<FeedbackStats> {
-        self.rounds.as_ref().map(Rounds::stats)
+        let planned_repair_symbols = self.schedule.repair_symbols().0;
+        self.rounds.as_ref().map(|rounds| FeedbackStats { planned_repair_symbols, ..rounds.stats() })
     }
 
     /// Announces where the image lies on web servers.
@@ -364,6 +377,7 @@ impl SenderSession {
 
     /// Everything about the pass is done: the next one, or the tail.
     fn go_on(&mut self, now: Duration) -> Result<(), SenderError> {
+        self.size_repair();
         let next = self.pass.saturating_add(1);
         if self.passes.is_some_and(|passes| next >= passes) {
             self.state = State::Tail { round: 0, at: now };
@@ -371,6 +385,23 @@ impl SenderSession {
         }
         self.queue.push_back(self.control.announcement(self.wire_pass(), true, false)?);
         self.start_pass(next)
+    }
+}
+
+impl SenderSession {
+    /// Takes up what was reported, if it asks for more repair than is planned.
+    fn size_repair(&mut self) {
+        let loss_ppm = self.rounds.as_ref().map_or(0, |rounds| rounds.stats().largest_loss_ppm);
+        if !self.is_sized || loss_ppm == 0 {
+            return;
+        }
+        let share = RepairShare::from_permyriad(repair_for_loss(loss_ppm));
+        let partition = *self.schedule.partition();
+        let (large, small) = self.schedule.repair_symbols();
+        let repair =
+            (share.symbols(partition.largest_k()).max(large), share.symbols(partition.smallest_k()).max(small));
+        self.schedule = self.schedule.with_repair(repair);
+        self.control.announce_repair(self.schedule.repair_symbols());
     }
 }
 

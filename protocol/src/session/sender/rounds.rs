@@ -81,6 +81,8 @@ pub struct FeedbackStats {
     pub limited: u64,
     /// The largest loss that was reported, in millionths.
     pub largest_loss_ppm: u32,
+    /// Repair symbols that the pass plans, of a block of the larger K.
+    pub planned_repair_symbols: u32,
 }
 
 /// What the session does next about the open round.

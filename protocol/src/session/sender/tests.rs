@@ -232,3 +232,38 @@ fn the_writer_pads_the_last_symbol_and_refuses_what_does_not_fit() {
     let missing = SymbolId { sbn: 2, esi: 0 };
     assert_eq!(writer.write_head(missing, false, &mut packet), Err(WriterError::NoSuchBlock(2)));
 }
+
+#[test]
+fn repair_is_sized_by_what_is_reported_and_stays_fresh() {
+    use crate::feedback::{Deficits, Feedback};
+    let manifest = manifest(640_000, 64, 4);
+    let config = SenderConfig { passes: Some(3), rate_bps: 1_000_000_000, ..config() };
+    let asking = FeedbackConfig { port: 1, group_size: 10, rtt: Duration::from_millis(10), budget_permyriad: 5_000 };
+    let session = SenderSession::new(&config, &manifest).unwrap().with_feedback(asking).unwrap();
+    let mut session = session.with_sized_repair();
+    let mut seen = std::collections::HashSet::new();
+    let (mut now, mut planned) = (Duration::ZERO, Vec::new());
+    loop {
+        match session.poll(now).unwrap() {
+            Poll::Packet(Outgoing::Symbol { id, .. }) if id.esi >= 2_500 => assert!(seen.insert((id.sbn, id.esi))),
+            Poll::Packet(_) => now += Duration::from_micros(10),
+            Poll::Wait(until) => now = until,
+            Poll::Listen(until) => {
+                planned.push((session.pass(), session.schedule().repair_symbols().0));
+                now = until;
+                // Nobody lacks much, but the losses are large: 10 %, then 4 %.
+                let round = session.feedback_stats().unwrap().rounds as u32;
+                let loss_ppm = Some([100_000, 40_000, 1_000_000][session.pass() as usize]);
+                let digest_prefix = manifest.digest()[..8].try_into().unwrap();
+                let deficits = Deficits::from_counts([1]);
+                let report = Feedback { digest_prefix, tsi: 0x1234_5678, round, deficits, loss_ppm };
+                session.on_feedback(now, "10.0.0.1:1".parse().unwrap(), &report.to_cbor());
+            }
+            Poll::Done => break,
+        }
+    }
+    planned.dedup();
+    // 5 % of 2,500 as configured; then what 10 % loss takes, 12.62 %, and no less afterwards.
+    assert_eq!(planned, [(0, 125), (1, 316), (2, 316)]);
+    assert!(session.schedule().repair_symbols().0 <= 1_250, "whatever is reported, 50 % at most");
+}
