@@ -2,8 +2,10 @@
 
 use super::action::Held;
 use super::layout::SPILL_ROWS;
+use super::received::Received;
 use fleetcast_fec::{Parked, SymbolSet};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// A block is decoded at once when it has this many symbols more than K: RaptorQ then fails less than once in 10^6.
@@ -39,14 +41,14 @@ pub struct Tenant {
 }
 
 /// One source block.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Block {
     k: u32,
     state: BlockState,
-    received: SymbolSet,
+    received: Received,
     /// ESI → row of the repair symbols that are parked.
     parked: BTreeMap<u32, u32>,
-    /// Rows that hold a parked symbol, of K + SPILL_ROWS.
+    /// Rows that hold a parked symbol, of K + SPILL_ROWS; over nothing until there is one.
     occupied: SymbolSet,
     /// Rows are given to parked symbols from the top: source symbols arrive from the bottom, so most never move.
     next_free: u32,
@@ -66,9 +68,9 @@ impl Block {
         Self {
             k,
             state: BlockState::Receiving,
-            received: SymbolSet::new(k),
+            received: Received::new(k),
             parked: BTreeMap::new(),
-            occupied: SymbolSet::new(k + SPILL_ROWS),
+            occupied: SymbolSet::new(0),
             next_free: k + SPILL_ROWS,
             wanted: k + EAGER_OVERHEAD,
             wanted_when_quiet: k,
@@ -111,7 +113,7 @@ impl Block {
     /// Source symbols in place, and repair symbols with their rows: what a decode needs.
     pub fn symbols(&self) -> (SymbolSet, Vec<Parked>) {
         let parked = self.parked.iter().map(|(&esi, &row)| Parked { row, esi }).collect();
-        (self.received.clone(), parked)
+        (self.received.to_set(), parked)
     }
 
     /// Takes up symbols that already lie in staging, and returns how many. Those that fit no free row are passed over.
@@ -122,8 +124,7 @@ impl Block {
             if esi < self.k && row == esi && is_free {
                 self.received.insert(esi);
             } else if esi >= self.k && row < self.k + SPILL_ROWS && is_free && !self.parked.contains_key(&esi) {
-                self.parked.insert(esi, row);
-                self.occupied.insert(row);
+                self.occupy(esi, row);
             }
         }
         self.have() - before
@@ -135,6 +136,41 @@ impl Block {
             return None;
         }
         if esi < self.k { self.place_source(esi) } else { self.park(esi).map(|row| Placement { relocate: None, row }) }
+    }
+
+    /// Takes the symbols `esis`, all source or all repair, in this order, but for those `lost`, which ascend; as if they came
+    /// one by one. Returns how many were kept, and with which one the block became ready, whose check then is due.
+    pub fn take_range(&mut self, esis: Range<u32>, lost: &[u32]) -> (u32, Option<u32>) {
+        // What is ready is about to be checked, and takes no more.
+        if self.state != BlockState::Receiving || self.is_ready(false) {
+            return (0, None);
+        }
+        let is_source = esis.end <= self.k;
+        if is_source && self.received.end() <= esis.start && self.parked.is_empty() && !self.doubtful {
+            let (before, last) = (self.received.count(), esis.end - 1);
+            self.received.extend(esis, lost);
+            // Without repair it is ready when nothing is missing, so with the last one.
+            return (self.received.count() - before, self.is_ready(false).then_some(last));
+        }
+        let wanted = if is_source && !self.doubtful { self.received.missing_of(esis) } else { esis.collect() };
+        let mut lost = lost.iter().peekable();
+        let mut kept = 0;
+        for esi in wanted {
+            while lost.next_if(|lost| **lost < esi).is_some() {}
+            if lost.next_if_eq(&&esi).is_some() {
+                continue;
+            }
+            if self.waits_in_vain(esi) {
+                self.forget();
+            }
+            if self.place(esi).is_some() {
+                kept += 1;
+                if self.is_ready(false) {
+                    return (kept, Some(esi));
+                }
+            }
+        }
+        (kept, None)
     }
 
     fn place_source(&mut self, esi: u32) -> Option<Placement> {
@@ -158,9 +194,16 @@ impl Block {
             return None;
         }
         let row = self.free_row()?;
+        self.occupy(esi, row);
+        Some(row)
+    }
+
+    fn occupy(&mut self, esi: u32, row: u32) {
+        if self.occupied.len() == 0 {
+            self.occupied = SymbolSet::new(self.k + SPILL_ROWS);
+        }
         self.parked.insert(esi, row);
         self.occupied.insert(row);
-        Some(row)
     }
 
     /// The highest row that is neither received nor occupied, below the last one given out.
@@ -233,8 +276,8 @@ impl Block {
     }
 
     /// Source symbols in place.
-    pub fn received(&self) -> &SymbolSet {
-        &self.received
+    pub fn received(&self) -> SymbolSet {
+        self.received.to_set()
     }
 
     /// Symbols that are lacking for a check at once.

@@ -3,10 +3,11 @@
 //! There are no sequence numbers on the wire, but both ends know the order of a pass: the symbol at position n was
 //! preceded by n others. What lies between the first and the highest position and did not come was lost.
 
+use super::run::{Position, SymbolRun};
 use crate::session::schedule::{Schedule, SymbolId};
 
 /// Measures the loss of one session.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct LossMeter {
     current: Option<PassCount>,
     sent_before: u64,
@@ -14,7 +15,7 @@ pub struct LossMeter {
 }
 
 /// What was seen of one pass.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct PassCount {
     schedule: Schedule,
     pass: u32,
@@ -64,6 +65,25 @@ impl LossMeter {
         *first = position.min(*first);
         *highest = position.max(*highest);
         count.received += 1;
+    }
+
+    /// The symbols of a run came, but for those at the indices `lost`, which ascend; as if they came one by one.
+    pub fn on_range(&mut self, run: &SymbolRun, lost: &[u32]) {
+        let Some(count) = &mut self.current else { return };
+        let is_known = count.schedule == *run.schedule() && count.pass == run.pass();
+        match (run.span(lost), run.position()) {
+            (_, Position::Outside) if is_known => {}
+            (Some((first, last)), Position::From(position)) if is_known => {
+                let (first, last) = (position + u64::from(first), position + u64::from(last));
+                let seen = count.span.unwrap_or((first, last));
+                if first + count.schedule.len() / 2 < seen.1 {
+                    return run.received(lost).for_each(|id| self.on_symbol(id));
+                }
+                count.span = Some((seen.0.min(first), seen.1.max(last)));
+                count.received += run.len() - lost.len() as u64;
+            }
+            _ => run.received(lost).for_each(|id| self.on_symbol(id)),
+        }
     }
 
     fn start_pass(&mut self, schedule: Schedule, pass: u32) {

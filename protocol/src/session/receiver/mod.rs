@@ -17,6 +17,8 @@ mod layout;
 mod listener;
 mod loss;
 pub mod ranges;
+mod received;
+mod run;
 mod signed;
 mod stats;
 mod unsigned;
@@ -28,6 +30,7 @@ pub use check::Settled;
 pub use deficits::Request;
 pub use delivery::Delivery;
 pub use layout::{SPILL_ROWS, StagingLayout};
+pub use run::SymbolRun;
 pub use stats::Stats;
 pub use unsigned::{UnsignedError, UnsignedFile};
 

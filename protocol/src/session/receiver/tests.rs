@@ -16,6 +16,7 @@ mod driver;
 mod fetching;
 mod flood;
 mod resume;
+mod runs;
 
 const TICK: Duration = Duration::from_micros(100);
 

@@ -279,7 +279,7 @@ impl ReceiverSession {
             self.actions.push_back(Action::Forgotten { sbn });
         }
         let planned: Vec<FetchRange> =
-            plan::plan(block.received(), need).into_iter().map(|esis| fetch_range(&range, &esis)).collect();
+            plan::plan(&block.received(), need).into_iter().map(|esis| fetch_range(&range, &esis)).collect();
         let bytes: u64 = planned.iter().map(|range| range.bytes.end - range.bytes.start).sum();
         if bytes > ranges.budget_left() {
             ranges.is_over_budget = true;
