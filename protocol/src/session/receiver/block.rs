@@ -141,8 +141,7 @@ impl Block {
     /// Takes the symbols `esis`, all source or all repair, in this order, but for those `lost`, which ascend; as if they came
     /// one by one. Returns how many were kept, and with which one the block became ready, whose check then is due.
     pub fn take_range(&mut self, esis: Range<u32>, lost: &[u32]) -> (u32, Option<u32>) {
-        // What is ready is about to be checked, and takes no more.
-        if self.state != BlockState::Receiving || self.is_ready(false) {
+        if self.state != BlockState::Receiving {
             return (0, None);
         }
         let is_source = esis.end <= self.k;

@@ -182,7 +182,7 @@ impl ReceiverSession {
         let mut lost: Vec<u32> = lost.iter().filter_map(|index| run.places.get(*index as usize)).copied().collect();
         lost.sort_unstable();
         let mut left = lost.as_mut_slice();
-        let mut ready = Vec::new();
+        let mut ready: Vec<(u32, u8)> = Vec::new();
         let mut kept_in_all = 0;
         for strand in &run.strands {
             let len = strand.esis.end - strand.esis.start;
@@ -195,6 +195,10 @@ impl ReceiverSession {
                 continue;
             }
             own.iter_mut().for_each(|place| *place = *place - strand.first_place + strand.esis.start);
+            // What is ready is about to be checked, and takes no more.
+            if ready.iter().any(|(_, sbn)| *sbn == strand.sbn) {
+                continue;
+            }
             let Some(block) = upgrade.blocks.get_mut(usize::from(strand.sbn)) else { continue };
             let (kept, ready_with) = block.take_range(strand.esis.clone(), own);
             if kept > 0 {
