@@ -19,6 +19,7 @@ mod loss;
 pub mod ranges;
 mod received;
 mod run;
+mod shared;
 mod signed;
 mod stats;
 mod unsigned;
@@ -31,6 +32,7 @@ pub use deficits::Request;
 pub use delivery::Delivery;
 pub use layout::{SPILL_ROWS, StagingLayout};
 pub use run::SymbolRun;
+pub use shared::SharedPacket;
 pub use stats::Stats;
 pub use unsigned::{UnsignedError, UnsignedFile};
 
@@ -79,7 +81,7 @@ struct Upgrade {
 #[derive(Debug)]
 enum Mode {
     /// Manifests with a trusted signature that are for the device.
-    Signed { trust: TrustStore, device: Device },
+    Signed { trust: Arc<TrustStore>, device: Arc<Device> },
     /// Files that an FDT describes, by whomever.
     Unsigned(FdtTables),
 }
@@ -100,15 +102,17 @@ pub struct ReceiverSession {
     /// Signatures to be checked beside an upgrade.
     checks: Budget,
     /// What is fetched from web servers, if anything may be.
-    ranges: Option<Ranges>,
+    ranges: Option<Box<Ranges>>,
     /// What the sender is told, if anything is.
     reporting: Option<Reporting>,
 }
 
 impl ReceiverSession {
     /// A receiver for `device` that trusts the keys in `trust`; with `tsi`, only that session is listened to.
-    pub fn new(trust: TrustStore, device: Device, tsi: Option<u32>) -> Self {
-        Self::in_mode(Mode::Signed { trust, device }, tsi)
+    ///
+    /// Many receivers in one process share both.
+    pub fn new(trust: impl Into<Arc<TrustStore>>, device: impl Into<Arc<Device>>, tsi: Option<u32>) -> Self {
+        Self::in_mode(Mode::Signed { trust: trust.into(), device: device.into() }, tsi)
     }
 
     /// A receiver that takes the first file that an FDT describes and that it can decode, whoever sends it; with `tsi`,
@@ -126,7 +130,7 @@ impl ReceiverSession {
             actions: VecDeque::new(),
             stats: Stats::default(),
             last_progress_at: Duration::ZERO,
-            reported: VecDeque::with_capacity(REPORTED_REFUSALS),
+            reported: VecDeque::new(),
             reports: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD),
             checks: Budget::new(CHECKS_PER_SECOND, Duration::from_secs(1)),
             ranges: None,

@@ -189,9 +189,7 @@ impl ReceiverSession {
             let split = left.partition_point(|place| *place < strand.first_place + len);
             let (own, rest) = std::mem::take(&mut left).split_at_mut(split);
             left = rest;
-            if own.len() == len as usize
-                || self.ranges.as_mut().is_some_and(|ranges| !ranges.admits(now, strand.sbn))
-            {
+            if own.len() == len as usize || self.ranges.as_mut().is_some_and(|ranges| !ranges.admits(now, strand.sbn)) {
                 continue;
             }
             own.iter_mut().for_each(|place| *place = *place - strand.first_place + strand.esis.start);

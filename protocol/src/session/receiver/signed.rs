@@ -15,7 +15,7 @@ impl ReceiverSession {
     pub(super) fn on_manifest(&mut self, now: Duration, packet: &Packet<'_>) {
         self.stats.control += 1;
         let Some(bytes) = self.listener.assemble(packet) else { return };
-        let Mode::Signed { trust, device } = &self.mode else { return };
+        let Mode::Signed { trust, .. } = &self.mode else { return };
         if let Some(current) = &mut self.upgrade {
             if current.delivery.signed().is_some_and(|signed| signed.bytes() == bytes) {
                 // The same upgrade, under a new TSI when the sender was restarted: no signature to check again.
@@ -33,29 +33,35 @@ impl ReceiverSession {
                 return self.refuse(now, &bytes, Refused::Manifest(error));
             }
         };
+        self.on_trusted(now, packet.header.tsi, &Arc::new(manifest));
+    }
+
+    /// A manifest whose signature is trusted is sent by session `tsi`.
+    pub(super) fn on_trusted(&mut self, now: Duration, tsi: u64, manifest: &Arc<SignedManifest>) {
+        let Mode::Signed { device, .. } = &self.mode else { return };
         if let Some(current) = &mut self.upgrade {
             if manifest.digest() == current.delivery.digest() {
                 current.heard = true;
-                return self.bind(packet.header.tsi);
+                return self.bind(tsi);
             }
             let sequence = |manifest: &SignedManifest| manifest.manifest().sequence;
-            let is_newer = current.delivery.signed().is_none_or(|current| sequence(&manifest) > sequence(current));
+            let is_newer = current.delivery.signed().is_none_or(|current| sequence(manifest) > sequence(current));
             // What nobody was heard sending may have been given up for a release that reuses its sequence.
             if !is_newer && current.heard {
                 return;
             }
         }
-        match device.accept(&manifest) {
-            Err(refusal) => self.refuse(now, &bytes, Refused::Policy(refusal)),
+        match device.accept(manifest) {
+            Err(refusal) => self.refuse(now, manifest.bytes(), Refused::Policy(refusal)),
             Ok(Acceptance::Resume { .. }) => {
                 if !self.reported.contains(&manifest.digest()) {
                     self.remember_reported(manifest.digest());
-                    self.actions.push_back(Action::AlreadyInstalled { manifest: Arc::new(manifest) });
+                    self.actions.push_back(Action::AlreadyInstalled { manifest: Arc::clone(manifest) });
                 }
             }
             Ok(acceptance @ Acceptance::New { .. }) => {
-                self.accept(now, manifest, acceptance, true);
-                self.bind(packet.header.tsi);
+                self.accept(now, Arc::clone(manifest), acceptance, true);
+                self.bind(tsi);
             }
         }
     }
@@ -72,7 +78,7 @@ impl ReceiverSession {
         let manifest = SignedManifest::verify(manifest, trust)?;
         let acceptance = device.accept(&manifest)?;
         if let Acceptance::New { .. } = acceptance {
-            self.accept(now, manifest, acceptance, false);
+            self.accept(now, Arc::new(manifest), acceptance, false);
             for &tsi in sessions {
                 if self.listener.hears(tsi) {
                     self.bind(tsi);
@@ -89,8 +95,7 @@ impl ReceiverSession {
         }
     }
 
-    fn accept(&mut self, now: Duration, manifest: SignedManifest, acceptance: Acceptance, heard: bool) {
-        let manifest = Arc::new(manifest);
+    fn accept(&mut self, now: Duration, manifest: Arc<SignedManifest>, acceptance: Acceptance, heard: bool) {
         self.take_up(now, Delivery::Signed(Arc::clone(&manifest)), heard);
         self.actions.push_back(Action::Begin { manifest, acceptance });
     }
@@ -101,7 +106,11 @@ impl ReceiverSession {
             return;
         };
         self.stats.control += 1;
-        let tsi = packet.header.tsi;
+        self.on_announced(now, packet.header.tsi, &announcement);
+    }
+
+    /// Session `tsi` says where it stands.
+    pub(super) fn on_announced(&mut self, now: Duration, tsi: u64, announcement: &Announcement) {
         let Some(upgrade) = &mut self.upgrade else { return };
         if announcement.manifest_digest != upgrade.delivery.digest() {
             // The sender of this TSI went on to another manifest: take it up afresh.
@@ -120,7 +129,7 @@ impl ReceiverSession {
             let schedule = u32::try_from(tsi).map_or(schedule, |seed| schedule.with_seed(seed));
             upgrade.loss.on_announcement(schedule, announcement.pass, announcement.pass_ended);
             let reporting = self.reporting.as_mut();
-            if reporting.is_some_and(|reporting| reporting.on_announcement(now, tsi, &announcement)) {
+            if reporting.is_some_and(|reporting| reporting.on_announcement(now, tsi, announcement)) {
                 self.on_round();
             }
         }

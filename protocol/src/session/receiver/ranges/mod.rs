@@ -203,7 +203,7 @@ impl ReceiverSession {
     /// would tell whether it is the right one.
     #[must_use]
     pub fn with_fetching(mut self, config: FetchConfig) -> Self {
-        self.ranges = Some(Ranges::new(config));
+        self.ranges = Some(Box::new(Ranges::new(config)));
         self
     }
 

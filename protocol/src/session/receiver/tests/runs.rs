@@ -7,6 +7,7 @@ use crate::session::sender::{Outgoing, Poll, SenderSession};
 struct Twins {
     by_packet: ReceiverSession,
     by_run: ReceiverSession,
+    trust: Arc<TrustStore>,
     random: Random,
     /// Checks that both have asked for and that have not ended yet.
     checks: Vec<BlockCheck>,
@@ -15,13 +16,12 @@ struct Twins {
 
 impl Twins {
     fn new(seed: u64) -> Self {
-        let session = || {
-            let trust = TrustStore::new([release_key().verifying_key()]);
-            ReceiverSession::new(trust, device(None), None).with_feedback(seed)
-        };
+        let trust = Arc::new(TrustStore::new([release_key().verifying_key()]));
+        let session = || ReceiverSession::new(Arc::clone(&trust), device(None), None).with_feedback(seed);
         Self {
             by_packet: session(),
             by_run: session(),
+            trust: Arc::clone(&trust),
             random: Random::new(seed),
             checks: Vec::new(),
             now: Duration::ZERO,
@@ -29,10 +29,10 @@ impl Twins {
     }
 
     fn control(&mut self, packet: &[u8]) {
-        for session in [&mut self.by_packet, &mut self.by_run] {
-            session.on_packet(self.now, packet);
-        }
+        self.by_packet.on_packet(self.now, packet);
+        self.by_run.on_shared_packet(self.now, &SharedPacket::new(packet.to_vec(), &self.trust));
         self.act();
+        assert_equal(&self.by_packet, &self.by_run);
     }
 
     /// A run of which some is lost: nothing, a little, a burst, or nearly all.
