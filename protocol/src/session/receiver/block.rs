@@ -198,7 +198,7 @@ impl Block {
     }
 
     fn occupy(&mut self, esi: u32, row: u32) {
-        if self.occupied.len() == 0 {
+        if self.occupied.is_empty() {
             self.occupied = SymbolSet::new(self.k + SPILL_ROWS);
         }
         self.parked.insert(esi, row);
