@@ -11,6 +11,7 @@ mod heap;
 mod pacing;
 mod paths;
 mod report;
+mod simulate;
 
 use clap::{Parser, Subcommand};
 
@@ -49,6 +50,8 @@ enum Bench {
     ///
     /// Needs what paths needs.
     Pacing(pacing::Options),
+    /// A fleet of any size on a simulated clock, from a seed: bytes on the wire, feedback, and who is served when.
+    Simulate(simulate::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -59,5 +62,6 @@ fn main() -> anyhow::Result<()> {
         Bench::Cpu(options) => cpu::run(&options, arguments.json),
         Bench::Paths(options) => paths::run(&options, arguments.json),
         Bench::Pacing(options) => pacing::run(&options, arguments.json),
+        Bench::Simulate(options) => simulate::run(&options, arguments.json),
     }
 }

@@ -176,7 +176,12 @@ impl ReceiverSession {
 
     /// The next thing to do, if there is one.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if self.actions.is_empty() {
+            // Actions are large and come seldom: an empty queue keeps no room for them.
+            self.actions = VecDeque::new();
+        }
+        action
     }
 
     /// Whether there is something to do. What [`on_packet`](Self::on_packet) returned must be in staging before it is done.
@@ -253,6 +258,7 @@ impl ReceiverSession {
     pub fn begin(&mut self, now: Duration, found: impl IntoIterator<Item = (u8, Restored)>) {
         let Some(upgrade) = &mut self.upgrade else { return };
         upgrade.blocks = upgrade.partition.iter().map(|range| Block::new(range.shape.k())).collect();
+        upgrade.blocks.shrink_to_fit();
         self.stats.verified_blocks = 0;
         self.stats.decoded_blocks = 0;
         self.stats.restored_blocks = 0;
