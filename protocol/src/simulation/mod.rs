@@ -17,6 +17,7 @@ pub mod fleet;
 mod path;
 mod receiver;
 mod release;
+mod seeds;
 mod staging;
 mod transmission;
 
@@ -25,5 +26,6 @@ pub use disk::Disk;
 pub use path::{Loss, Path, PathConfig};
 pub use receiver::Receiver;
 pub use release::{Release, device, image, release_key};
+pub use seeds::run_seeds;
 pub use staging::Staging;
 pub use transmission::{Sent, Transmission, sender_config};

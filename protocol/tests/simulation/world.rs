@@ -187,7 +187,14 @@ impl<'s> World<'s> {
                 continue;
             }
             let before = (self.receiver.begun, self.receiver.complete);
-            self.receiver.deliver(at.max(self.receiver.now()), &packet);
+            // What a check completes is looked at before the packet can replace it by a newer release.
+            let at = at.max(self.receiver.now());
+            self.receiver.pass_time(at);
+            if self.receiver.complete > before.1 {
+                self.assert_right_image();
+            }
+            let before = (before.0, self.receiver.complete);
+            self.receiver.deliver(at, &packet);
             if self.random.chance(self.scenario.noise_permille) {
                 let noise: Vec<u8> = (0..self.random.below(80)).map(|_| self.random.byte()).collect();
                 self.receiver.deliver(self.receiver.now(), &noise);
