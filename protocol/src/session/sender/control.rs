@@ -113,9 +113,10 @@ impl Control {
     }
 
     /// Announces the open feedback round, and what is covered in it, or that none is open.
-    pub(super) fn announce_round(&mut self, round: Option<(u32, &Deficits)>) {
-        self.announcement.round = round.map(|(number, _)| number);
-        self.announcement.covered = round.map(|(_, covered)| covered.clone()).unwrap_or_default();
+    pub(super) fn announce_round(&mut self, round: Option<(u32, Deficits)>) {
+        let (number, covered) = round.unzip();
+        self.announcement.round = number;
+        self.announcement.covered = covered.unwrap_or_default();
     }
 
     /// Digest of the manifest that is sent.

@@ -11,6 +11,8 @@ const FIRST_ESI: u32 = 1 << 23;
 const STARTS: u32 = 1 << 22;
 /// Blocks take turns with so much of K at a time: whoever claims to lack everything holds others up by that much.
 const TURN_PARTS: u32 = 16;
+/// Symbols that are sent beyond a deficit in any case.
+pub(super) const MARGIN: u32 = 1;
 /// Most of a deficit that is added against the loss of the repair itself, as one part in this many.
 const MAX_MARGIN_PARTS: u32 = 8;
 
@@ -43,7 +45,7 @@ struct Asked {
 /// lost is estimated by the deficit's share of K.
 fn with_margin(deficit: u32, k: u32) -> u32 {
     let lost = (u64::from(deficit) * u64::from(deficit)).div_ceil(u64::from(k.max(1)));
-    deficit + 1 + u32::try_from(lost).unwrap_or(u32::MAX).min(deficit / MAX_MARGIN_PARTS)
+    deficit + MARGIN + u32::try_from(lost).unwrap_or(u32::MAX).min(deficit / MAX_MARGIN_PARTS)
 }
 
 impl Requested {

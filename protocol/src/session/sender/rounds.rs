@@ -11,7 +11,7 @@
 //! Reports are not authenticated, so everything they cause is bounded: reports taken a second and a reporter, reporters
 //! remembered, rounds after a pass, and symbols sent on request after a pass.
 
-use super::requested::Requested;
+use super::requested::{MARGIN, Requested};
 use crate::feedback::{DIGEST_PREFIX_LEN, Deficits, Feedback};
 use crate::session::budget::Budget;
 use crate::session::schedule::Schedule;
@@ -108,7 +108,7 @@ pub(super) struct Rounds {
     tsi: u32,
     number: u32,
     /// The most that any report of the open round asks for.
-    covered: Deficits,
+    asked: Deficits,
     reporters: HashMap<SocketAddr, u8>,
     looked_at: Budget,
     ends: Duration,
@@ -131,7 +131,7 @@ impl Rounds {
             digest_prefix,
             tsi,
             number: 0,
-            covered: Deficits::default(),
+            asked: Deficits::default(),
             reporters: HashMap::new(),
             looked_at: Budget::new(MAX_REPORTS_PER_SECOND, Duration::from_secs(1)),
             ends: Duration::ZERO,
@@ -149,9 +149,14 @@ impl Rounds {
         self.stats
     }
 
-    /// The open round's number and what is covered in it, for announcements.
-    pub(super) fn announced(&self) -> (u32, &Deficits) {
-        (self.number, &self.covered)
+    /// The open round's number, and what is covered in it: for announcements. The symbol more that is sent in any case counts,
+    /// as most who lack just that one more than others get it: so about half as many have to speak.
+    pub(super) fn announced(&self) -> (u32, Deficits) {
+        let sent = |sbn| match self.asked.of(sbn) {
+            0 => 0,
+            asked => asked + MARGIN,
+        };
+        (self.number, Deficits::from_counts((0..=u8::MAX).take(self.sent.len()).map(sent)))
     }
 
     /// A pass ended: its limits count from here.
@@ -165,7 +170,7 @@ impl Rounds {
         self.number += 1;
         self.rounds_of_pass += 1;
         self.stats.rounds += 1;
-        self.covered = Deficits::default();
+        self.asked = Deficits::default();
         self.reporters.clear();
         self.ends = now + self.config.round_time();
         self.announced_at = None;
@@ -181,7 +186,7 @@ impl Rounds {
                 self.stats.largest_loss_ppm = self.stats.largest_loss_ppm.max(report.loss_ppm.unwrap_or(0));
                 let blocks = self.sent.len();
                 let known = (0..=u8::MAX).take(blocks).map(|sbn| report.deficits.of(sbn));
-                self.has_changed |= self.covered.raise_to(&Deficits::from_counts(known));
+                self.has_changed |= self.asked.raise_to(&Deficits::from_counts(known));
             }
             None => self.stats.ignored += 1,
         }
@@ -224,7 +229,7 @@ impl Rounds {
     }
 
     fn close(&mut self, schedule: &Schedule) -> Step {
-        let asked = std::mem::take(&mut self.covered);
+        let asked = std::mem::take(&mut self.asked);
         self.quiet = if asked.is_empty() { self.quiet + 1 } else { 0 };
         if self.quiet >= QUIET_ROUNDS {
             return Step::Finished;
