@@ -101,13 +101,10 @@ impl Report {
         let (reports, symbols) =
             (stats.reports - self.feedback.reports, stats.requested_symbols - self.feedback.requested_symbols);
         self.feedback = stats;
-        let text = format!("round {}: {reports} receivers asked, {symbols} symbols for all", stats.rounds);
         if reports > 0 || symbols > 0 {
-            self.events.tell(
-                "round",
-                json!({ "round": stats.rounds, "reports": reports, "requested_symbols": symbols }),
-                &text,
-            );
+            let fields = json!({ "rounds": stats.rounds, "reports": reports, "requested_symbols": symbols });
+            let text = format!("{reports} reports of what is lacking: {symbols} symbols more for all");
+            self.events.tell("round", fields, &text);
         }
     }
 

@@ -164,10 +164,11 @@ impl SendingThread {
         loop {
             let waited = self.gather()?;
             let Some(mark) = self.bursts.next() else { return Ok(()) };
-            let Some(now) = self.wait_for(mark)? else { return Ok(()) };
-            let late = self.note_start(mark, now);
             // Whoever waits for packets that are not due yet lacks nothing.
-            self.stats.starved += u64::from(waited && self.stats.bursts > 1 && !late.is_zero());
+            let is_overdue = || self.plan.due(mark).is_some_and(|due| due < monotonic_now());
+            self.stats.starved += u64::from(waited && self.stats.bursts > 0 && is_overdue());
+            let Some(now) = self.wait_for(mark)? else { return Ok(()) };
+            self.note_start(mark, now);
             self.bursts.take(self.burst_bits, &mut burst);
             self.count(&burst, now);
             self.backend.post(&mut burst, &mut self.used).map_err(PaceError::Transmit)?;
@@ -244,8 +245,7 @@ impl SendingThread {
     }
 
     /// A burst leaves at `now`: records how late, and slips the schedule when that is more than a burst can make up.
-    /// Returns how late it is.
-    fn note_start(&mut self, mark: Mark, now: Duration) -> Duration {
+    fn note_start(&mut self, mark: Mark, now: Duration) {
         let late = now.saturating_sub(self.plan.due(mark).unwrap_or(now));
         self.stats.note_burst(now, late);
         let burst_time = time_of(self.burst_bits, self.plan.rate_bps);
@@ -254,7 +254,6 @@ impl SendingThread {
         }
         self.stats.pauses = mark.pauses.saturating_sub(self.first.get_or_insert(mark).pauses);
         self.last = Some(mark);
-        late
     }
 
     fn count(&mut self, burst: &VecDeque<Slot>, now: Duration) {
