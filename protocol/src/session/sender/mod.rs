@@ -8,6 +8,7 @@
 //! at 2 % loss misses a packet of them about once in 10^13; the tail tells receivers that nothing more will come. With
 //! feedback, rounds in which receivers ask for what they lack follow each pass.
 
+mod asking;
 mod control;
 mod requested;
 mod rounds;
@@ -21,11 +22,9 @@ pub use writer::{SymbolWriter, WriterError};
 use super::profile::{FLUTE_CACHE_LEN, Profile, largest_block_len};
 use super::repair::RepairShare;
 use super::schedule::{Pass, Schedule, SymbolId};
-use crate::fleet::repair_for_loss;
 use crate::manifest::UnverifiedManifest;
-use rounds::{Rounds, Step};
+use rounds::Rounds;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -37,8 +36,6 @@ pub const TAIL_ROUNDS: u32 = 3;
 pub const ROUND_GAP: Duration = Duration::from_millis(10);
 /// Announcements at the start of each pass.
 const PASS_START_ANNOUNCEMENTS: u32 = 2;
-/// Requested repair leaves so long after its round: time to compute it.
-const PREPARATION: Duration = Duration::from_millis(20);
 
 /// What the operator decides about a session.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,41 +182,6 @@ impl SenderSession {
         })
     }
 
-    /// Asks receivers after each pass for what they lack, and sends that.
-    ///
-    /// # Errors
-    /// When the profile has no repair symbols.
-    pub fn with_feedback(mut self, config: FeedbackConfig) -> Result<Self, SenderError> {
-        if self.profile != Profile::Fleetcast {
-            return Err(SenderError::FeedbackProfile);
-        }
-        self.control.announce_feedback(&config);
-        let blocks = self.schedule.partition().blocks();
-        self.rounds = Some(Rounds::new(config, &self.control.manifest_digest(), self.control.tsi(), blocks));
-        Ok(self)
-    }
-
-    /// Plans for each further pass what the largest loss that was reported takes, within the bounds of [`repair_for_loss`].
-    /// Never less than for the pass before, so that every pass's repair symbols are fresh.
-    #[must_use]
-    pub fn with_sized_repair(mut self) -> Self {
-        self.is_sized = true;
-        self
-    }
-
-    /// A datagram came to the feedback port at `now`, from `from`.
-    pub fn on_feedback(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
-        if let (Some(rounds), State::Listen) = (&mut self.rounds, &self.state) {
-            rounds.on_feedback(now, from, bytes);
-        }
-    }
-
-    /// What came of feedback so far; `None` without feedback.
-    pub fn feedback_stats(&self) -> Option<FeedbackStats> {
-        let planned_repair_symbols = self.schedule.repair_symbols().0;
-        self.rounds.as_ref().map(|rounds| FeedbackStats { planned_repair_symbols, ..rounds.stats() })
-    }
-
     /// Announces where the image lies on web servers.
     ///
     /// # Errors
@@ -345,36 +307,6 @@ impl SenderSession {
         self.go_on(now)
     }
 
-    fn open_round(&mut self, now: Duration) {
-        if let Some(rounds) = &mut self.rounds {
-            rounds.open(now);
-            self.state = State::Listen;
-        }
-    }
-
-    /// The open round at `now`.
-    fn listen(&mut self, now: Duration) -> Result<Option<Poll>, SenderError> {
-        let Some(rounds) = &mut self.rounds else { return Ok(None) };
-        let step = rounds.step(now, &self.schedule);
-        match step {
-            Step::Announce => {
-                self.control.announce_round(Some(rounds.announced()));
-                self.queue.push_back(self.control.announcement(self.wire_pass(), true, false)?);
-            }
-            Step::Listen(until) => return Ok(Some(Poll::Listen(until.min(self.next_control_at)))),
-            Step::Repair(symbols) => {
-                self.control.announce_round(None);
-                self.state = State::Requested { symbols, at: now + PREPARATION };
-            }
-            Step::Next => self.open_round(now),
-            Step::Finished => {
-                self.control.announce_round(None);
-                self.go_on(now)?;
-            }
-        }
-        Ok(None)
-    }
-
     /// Everything about the pass is done: the next one, or the tail.
     fn go_on(&mut self, now: Duration) -> Result<(), SenderError> {
         self.size_repair();
@@ -385,23 +317,6 @@ impl SenderSession {
         }
         self.queue.push_back(self.control.announcement(self.wire_pass(), true, false)?);
         self.start_pass(next)
-    }
-}
-
-impl SenderSession {
-    /// Takes up what was reported, if it asks for more repair than is planned.
-    fn size_repair(&mut self) {
-        let loss_ppm = self.rounds.as_ref().map_or(0, |rounds| rounds.stats().largest_loss_ppm);
-        if !self.is_sized || loss_ppm == 0 {
-            return;
-        }
-        let share = RepairShare::from_permyriad(repair_for_loss(loss_ppm));
-        let partition = *self.schedule.partition();
-        let (large, small) = self.schedule.repair_symbols();
-        let repair =
-            (share.symbols(partition.largest_k()).max(large), share.symbols(partition.smallest_k()).max(small));
-        self.schedule = self.schedule.with_repair(repair);
-        self.control.announce_repair(self.schedule.repair_symbols());
     }
 }
 
