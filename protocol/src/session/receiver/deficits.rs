@@ -45,6 +45,8 @@ pub struct Reporting {
     random: Random,
     budget: Budget,
     round: Option<Round>,
+    /// Blocks that wait for the next pass, of the pass with this number: what repair brings them meanwhile changes nothing.
+    patient: (u32, Vec<u8>),
 }
 
 /// The round that was announced last.
@@ -55,7 +57,8 @@ struct Round {
     port: u16,
     rtt: Duration,
     covered: Deficits,
-    /// Whether no pass follows.
+    /// The pass that it follows, and whether no other comes.
+    pass: u32,
     is_last_pass: bool,
     /// When to look whether there is something to say; `None` when everything is said.
     due: Option<Duration>,
@@ -64,7 +67,12 @@ struct Round {
 
 impl Reporting {
     fn new(seed: u64) -> Self {
-        Self { random: Random::new(seed), budget: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD), round: None }
+        Self {
+            random: Random::new(seed),
+            budget: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD),
+            round: None,
+            patient: (0, Vec::new()),
+        }
     }
 
     /// An announcement of a session that carries the upgrade. Whether it opens a round.
@@ -86,6 +94,7 @@ impl Reporting {
             port,
             rtt,
             covered: announcement.covered.clone(),
+            pass: announcement.pass,
             is_last_pass: announcement.passes.is_some_and(|passes| announcement.pass.saturating_add(1) >= passes),
             due: Some(now + truncated_exponential(&mut self.random, longest, group_size)),
             reports: 0,
@@ -96,21 +105,23 @@ impl Reporting {
     /// Another upgrade begins.
     pub(super) fn restart(&mut self) {
         self.round = None;
-    }
-}
-
-impl Round {
-    /// What a block lacks, as far as it is worth asking for.
-    fn need(&self, block: &Block) -> u32 {
-        let need = block.needed();
-        if self.is_last_pass || need <= block.k() / PATIENT_PARTS { need } else { 0 }
+        self.patient = (0, Vec::new());
     }
 
-    /// What is lacking and not covered.
-    fn uncovered(&self, blocks: &[Block]) -> Deficits {
+    /// What is lacking, not covered, and worth asking for in the open round.
+    fn uncovered(&mut self, blocks: &[Block]) -> Deficits {
+        let Some(round) = &self.round else { return Deficits::default() };
+        if self.patient.0 != round.pass {
+            self.patient = (round.pass, Vec::new());
+        }
+        let patient = &mut self.patient.1;
         Deficits::from_counts((0..=u8::MAX).zip(blocks).map(|(sbn, block)| {
-            let need = self.need(block);
-            if need > self.covered.of(sbn) { need } else { 0 }
+            let need = block.needed();
+            if !round.is_last_pass && need > block.k() / PATIENT_PARTS && !patient.contains(&sbn) {
+                patient.push(sbn);
+            }
+            let waits = !round.is_last_pass && patient.contains(&sbn);
+            if need > round.covered.of(sbn) && !waits { need } else { 0 }
         }))
     }
 }
@@ -132,10 +143,11 @@ impl ReceiverSession {
     pub fn poll_feedback(&mut self, now: Duration) -> Option<Request> {
         let loss_ppm = self.loss().map(|(_, loss)| ppm(loss));
         let Upgrade { blocks, delivery, .. } = self.upgrade.as_ref()?;
-        let Reporting { budget, round, .. } = self.reporting.as_mut()?;
+        let reporting = self.reporting.as_mut()?;
+        reporting.round.as_ref()?.due.filter(|due| *due <= now)?;
+        let deficits = reporting.uncovered(blocks);
+        let Reporting { budget, round, .. } = reporting;
         let round = round.as_mut()?;
-        round.due.filter(|due| *due <= now)?;
-        let deficits = round.uncovered(blocks);
         // What is being checked may turn out to lack a symbol.
         let is_checking = blocks.iter().any(|block| block.state() == BlockState::Checking);
         let speaks = !deficits.is_empty() && round.reports < MAX_REPORTS_A_ROUND && budget.spend(now);

@@ -117,9 +117,22 @@ fn a_late_joiner_waits_for_the_next_pass_where_there_is_one() {
     receiver.deliver(receiver.now(), &packet(&announcement));
     let until = receiver.now() + 100 * MS;
     assert_eq!(said(&mut receiver, until)[0].1.deficits, Deficits::from_counts([12]));
-    (announcement.passes, announcement.round) = (Some(1), Some(2));
+    // Repair that others asked for makes the second block lack less, and still it waits.
+    let release = Release { image: image.clone(), manifest: manifest.clone() };
+    let repair = SenderConfig { repair: RepairShare::from_permyriad(1000), ..config(TSI, 1) };
+    let repair = Transmission::new(&repair, &release, TICK).map(|(_, packet)| packet).filter(|packet| {
+        let parsed = Packet::parse(packet).unwrap();
+        let id = parsed.payload_id().unwrap();
+        parsed.header.toi == TOI_IMAGE && id.sbn == 1 && id.esi >= 50
+    });
+    repair.take(3).for_each(|packet| receiver.deliver(receiver.now(), &packet));
+    announcement.round = Some(2);
     receiver.deliver(receiver.now(), &packet(&announcement));
-    assert_eq!(said(&mut receiver, until + 100 * MS)[0].1.deficits, Deficits::from_counts([12, 13]));
+    let until = until + 100 * MS;
+    assert_eq!(said(&mut receiver, until)[0].1.deficits, Deficits::from_counts([12]));
+    (announcement.passes, announcement.round) = (Some(1), Some(3));
+    receiver.deliver(receiver.now(), &packet(&announcement));
+    assert_eq!(said(&mut receiver, until + 100 * MS)[0].1.deficits, Deficits::from_counts([12, 10]));
 }
 
 #[test]
