@@ -323,8 +323,9 @@ impl SendArgs {
         }
         #[cfg(feature = "serve")]
         let fleet = {
-            let needs_report = self.repair == Some(Repair::Auto) && !is_sized_by_feedback;
-            self.fleet.into_options(self.repair == Some(Repair::Auto), needs_report)?
+            // With feedback no earlier send is needed.
+            let by_report = self.fleet.report.is_some() || !is_sized_by_feedback;
+            self.fleet.into_options(self.repair == Some(Repair::Auto) && by_report)?
         };
         let repair = match self.repair {
             None => default_repair,

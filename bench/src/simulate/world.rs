@@ -7,7 +7,7 @@ use super::fleet::Fleet;
 use super::losses::LossModel;
 use super::member::{Event, Report, Shared};
 use anyhow::Context;
-use fleetcast_protocol::feedback::{DIGEST_PREFIX_LEN, Deficits, Feedback};
+use fleetcast_protocol::feedback::{DIGEST_PREFIX_LEN, Deficits, Feedback, digest_prefix};
 use fleetcast_protocol::manifest::{Manifest, SignedManifest, TrustStore, UnverifiedManifest};
 use fleetcast_protocol::partition::Partition;
 use fleetcast_protocol::session::receiver::{SharedPacket, SymbolRun};
@@ -148,8 +148,6 @@ fn line_time(payload: usize, rate_bps: u64) -> Duration {
 impl World {
     fn new(plan: &Plan) -> anyhow::Result<Self> {
         let manifest = manifest(plan.image_len)?;
-        let mut digest_prefix = [0; DIGEST_PREFIX_LEN];
-        digest_prefix.copy_from_slice(&manifest.digest()[..DIGEST_PREFIX_LEN]);
         let config = SenderConfig {
             profile: Profile::Fleetcast,
             tsi: TSI,
@@ -192,7 +190,7 @@ impl World {
             tick,
             lied_in: 0,
             lie: Random::new(!plan.seed),
-            digest_prefix,
+            digest_prefix: digest_prefix(&manifest.digest()),
         })
     }
 

@@ -28,6 +28,11 @@ mod key {
     pub(super) const LOSS_PPM: u64 = 4;
 }
 
+/// The part of a manifest's digest that names its upgrade in feedback.
+pub fn digest_prefix(digest: &[u8; 32]) -> [u8; DIGEST_PREFIX_LEN] {
+    std::array::from_fn(|index| digest[index])
+}
+
 /// A receiver's word in a feedback round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feedback {

@@ -39,9 +39,8 @@ pub struct FleetArgs {
 }
 
 impl FleetArgs {
-    /// What `send` needs; an error says which argument is wrong. With `is_sized`, repair follows the last report, which has to be
-    /// there where `needs_report`.
-    pub fn into_options(self, is_sized: bool, needs_report: bool) -> Result<FleetOptions, String> {
+    /// What `send` needs; an error says which argument is wrong. With `is_sized`, repair follows the last report.
+    pub fn into_options(self, is_sized: bool) -> Result<FleetOptions, String> {
         // The server's own URL is announced too.
         let urls = self.repair_urls.len() + usize::from(self.serve_repair.is_some());
         if urls > MAX_REPAIR_URLS {
@@ -52,12 +51,12 @@ impl FleetArgs {
         }
         let sizing = match (&self.report, is_sized) {
             (Some(path), true) => Sizing::from_report(path).map_err(|error| error.to_string())?,
-            (None, true) if needs_report => {
+            (None, true) => {
                 return Err(
                     "--repair auto needs --report FILE, in which the last send left the losses, or --feedback".into()
                 );
             }
-            _ => None,
+            (_, false) => None,
         };
         let devices = self.devices.as_deref().map(read_devices).transpose().map_err(|error| error.to_string())?;
         Ok(FleetOptions {
@@ -68,7 +67,7 @@ impl FleetArgs {
             devices: devices.unwrap_or_default(),
             require_permyriad: self.require,
             sample_permyriad: self.report_sample,
-            is_sized: is_sized && needs_report || sizing.is_some(),
+            is_sized,
             sizing,
         })
     }

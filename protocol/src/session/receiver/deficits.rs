@@ -7,7 +7,7 @@
 use super::block::{Block, BlockState};
 use super::{ReceiverSession, Upgrade};
 use crate::announcement::Announcement;
-use crate::feedback::{DIGEST_PREFIX_LEN, Deficits, Feedback, truncated_exponential};
+use crate::feedback::{Deficits, Feedback, digest_prefix, truncated_exponential};
 use crate::random::Random;
 use crate::session::budget::Budget;
 use std::time::Duration;
@@ -45,8 +45,8 @@ pub struct Reporting {
     random: Random,
     budget: Budget,
     round: Option<Round>,
-    /// Blocks that wait for the next pass, of the pass with this number: what repair brings them meanwhile changes nothing.
-    patient: (u32, Vec<u8>),
+    /// Blocks that wait for the next pass, and of which session and pass: what repair brings them meanwhile changes nothing.
+    patient: (Option<(u64, u32)>, Vec<u8>),
 }
 
 /// The round that was announced last.
@@ -71,7 +71,7 @@ impl Reporting {
             random: Random::new(seed),
             budget: Budget::new(REPORTS_PER_PERIOD, REPORT_PERIOD),
             round: None,
-            patient: (0, Vec::new()),
+            patient: (None, Vec::new()),
         }
     }
 
@@ -105,14 +105,15 @@ impl Reporting {
     /// Another upgrade begins.
     pub(super) fn restart(&mut self) {
         self.round = None;
-        self.patient = (0, Vec::new());
+        self.patient = (None, Vec::new());
     }
 
     /// What is lacking, not covered, and worth asking for in the open round.
     fn uncovered(&mut self, blocks: &[Block]) -> Deficits {
         let Some(round) = &self.round else { return Deficits::default() };
-        if self.patient.0 != round.pass {
-            self.patient = (round.pass, Vec::new());
+        let pass = Some((round.tsi, round.pass));
+        if self.patient.0 != pass {
+            self.patient = (pass, Vec::new());
         }
         let patient = &mut self.patient.1;
         Deficits::from_counts((0..=u8::MAX).zip(blocks).map(|(sbn, block)| {
@@ -156,8 +157,7 @@ impl ReceiverSession {
             return None;
         }
         round.reports += 1;
-        let mut digest_prefix = [0; DIGEST_PREFIX_LEN];
-        digest_prefix.copy_from_slice(&delivery.digest()[..DIGEST_PREFIX_LEN]);
+        let digest_prefix = digest_prefix(&delivery.digest());
         let tsi = u32::try_from(round.tsi).ok()?;
         let datagram = Feedback { digest_prefix, tsi, round: round.number, deficits, loss_ppm }.to_cbor();
         self.stats.feedback_reports += 1;

@@ -196,10 +196,11 @@ impl Control {
         self.announcement.counter += 1;
         self.announcement.pass = pass;
         self.announcement.pass_ended = pass_ended;
-        // In a round URLs give way to what is covered, where both do not fit: other announcements name them.
-        let in_round = Announcement { repair_urls: Vec::new(), ..self.announcement.clone() };
-        let announcement = if self.announcement.round.is_some() { &in_round } else { &self.announcement };
-        let bytes = announcement.to_cbor().map_err(to_error)?;
+        // Both would not always fit: in a round URLs give way to what is covered, and other announcements name them.
+        let urls = self.announcement.round.map(|_| std::mem::take(&mut self.announcement.repair_urls));
+        let encoded = self.announcement.to_cbor();
+        self.announcement.repair_urls.extend(urls.into_iter().flatten());
+        let bytes = encoded.map_err(to_error)?;
         let size = u16::try_from(bytes.len()).map_err(to_error)?;
         let oti = NoCodeOti { transfer_length: u64::from(size), symbol_size: size, max_block_len: 1 };
         let id = PayloadId { sbn: 0, esi: 0 };

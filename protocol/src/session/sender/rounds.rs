@@ -12,7 +12,7 @@
 //! remembered, rounds after a pass, and symbols sent on request after a pass.
 
 use super::requested::{MARGIN, Requested};
-use crate::feedback::{DIGEST_PREFIX_LEN, Deficits, Feedback};
+use crate::feedback::{DIGEST_PREFIX_LEN, Deficits, Feedback, digest_prefix};
 use crate::session::budget::Budget;
 use crate::session::schedule::Schedule;
 use std::collections::HashMap;
@@ -124,11 +124,9 @@ pub(super) struct Rounds {
 
 impl Rounds {
     pub(super) fn new(config: FeedbackConfig, digest: &[u8; 32], tsi: u32, blocks: u16) -> Self {
-        let mut digest_prefix = [0; DIGEST_PREFIX_LEN];
-        digest_prefix.copy_from_slice(&digest[..DIGEST_PREFIX_LEN]);
         Self {
             config,
-            digest_prefix,
+            digest_prefix: digest_prefix(digest),
             tsi,
             number: 0,
             asked: Deficits::default(),

@@ -22,10 +22,7 @@ impl Planner {
             if self.pace.stop.load(std::sync::atomic::Ordering::Relaxed) {
                 return false;
             }
-            let planned = self.now();
-            // The session's time that it is, `LEAD` from now; `None` before the first packet has left.
-            let due = self.pace.timeline.plan().due(self.mark);
-            let reached = due.map(|due| planned + (monotonic_now() + LEAD).saturating_sub(due));
+            let (planned, reached) = (self.now(), self.reached());
             if reached.is_some_and(|reached| reached >= until) {
                 self.mark.pauses += until.saturating_sub(planned);
                 self.note_feedback();
@@ -38,14 +35,7 @@ impl Planner {
                 continue;
             };
             let Some(first) = reports.wait(wait) else { continue };
-            // Before everything planned has left, the time stands still.
-            let reached = self
-                .pace
-                .timeline
-                .plan()
-                .due(self.mark)
-                .map_or(planned, |due| planned + (monotonic_now() + LEAD).saturating_sub(due));
-            let at = reached.clamp(planned, until.max(planned));
+            let at = self.reached().map_or(planned, |reached| reached.clamp(planned, until.max(planned)));
             self.mark.pauses += at - planned;
             self.session.on_feedback(at, first.from, &first.datagram);
             for report in reports.ready().take(REPORTS_AT_ONCE) {
@@ -54,6 +44,13 @@ impl Planner {
             self.note_feedback();
             return true;
         }
+    }
+
+    /// The session's time that it will be in [`LEAD`]: it stands still until everything planned has left. `None` before the
+    /// first packet.
+    fn reached(&self) -> Option<Duration> {
+        let due = self.pace.timeline.plan().due(self.mark)?;
+        Some(self.now() + (monotonic_now() + LEAD).saturating_sub(due))
     }
 
     /// Tells whoever reports what came of feedback.
