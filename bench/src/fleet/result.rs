@@ -273,3 +273,17 @@ pub struct Emulator {
     /// The same at p99.
     pub lag_p99_s: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_steps_read_as_scripts_expect() {
+        let step = Step { at_s: 0.5, source_bytes: 7, ..Step::default() };
+        let json = serde_json::to_value(step).unwrap();
+        assert_eq!((json["at_s"].as_f64(), json["source_bytes"].as_u64()), (Some(0.5), Some(7)));
+        assert_eq!(serde_json::from_value::<Step>(json).unwrap(), step);
+        assert_eq!(serde_json::to_value(Kind::Living).unwrap(), "living");
+    }
+}
