@@ -6,7 +6,10 @@
 mod codec;
 mod contest;
 mod cpu;
-#[cfg_attr(not(test), expect(dead_code, reason = "the form of the result, which is agreed on before the run that gives it"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the form of the result, which is agreed on before the run that gives it")
+)]
 mod fleet;
 mod goodput;
 mod heap;
