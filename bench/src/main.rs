@@ -6,10 +6,7 @@
 mod codec;
 mod contest;
 mod cpu;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the form of the result, which is agreed on before the run that gives it")
-)]
+#[expect(dead_code, reason = "the form of a result, agreed on before the run that gives it")]
 mod fleet;
 mod goodput;
 mod heap;
