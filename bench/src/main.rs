@@ -6,7 +6,6 @@
 mod codec;
 mod contest;
 mod cpu;
-#[expect(dead_code, reason = "the form of a result, agreed on before the run that gives it")]
 mod fleet;
 mod goodput;
 mod heap;
@@ -52,6 +51,11 @@ enum Bench {
     ///
     /// Needs what paths needs.
     Pacing(pacing::Options),
+    /// A fleet on a live stream: the real sender, real receivers, and an emulator of thousands beside them.
+    ///
+    /// Needs root (for a lab of network namespaces), and the length of the image for each real receiver, and once more, free in
+    /// /dev/shm.
+    Fleet(fleet::Options),
     /// A fleet of any size on a simulated clock, from a seed: bytes on the wire, feedback, and who is served when.
     Simulate(simulate::Options),
 }
@@ -64,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Cpu(options) => cpu::run(&options, arguments.json),
         Bench::Paths(options) => paths::run(&options, arguments.json),
         Bench::Pacing(options) => pacing::run(&options, arguments.json),
+        Bench::Fleet(options) => fleet::run(&options, arguments.json),
         Bench::Simulate(options) => simulate::run(&options, arguments.json),
     }
 }

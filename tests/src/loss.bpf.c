@@ -9,6 +9,9 @@
 // source symbol in a carousel) an independent draw, while the first copy of a symbol always has the same fate.
 // A datagram that is no LCT packet is identified by its ordinal alone.
 //
+// Bursts (Gilbert–Elliott, all lost in the bad state): after a loss another threshold holds, until a packet arrives. Where
+// both thresholds are the same, each packet is lost by itself.
+//
 // Everything else (ARP, IGMP, ICMPv6, other ports, IP fragments after the first) passes and is not counted.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -28,9 +31,10 @@
 // Set by the loader before the program is loaded.
 volatile const __u64 receiver_key;
 volatile const __u64 drop_below; // of 2^32: a hash below it is a loss
+volatile const __u64 stay_below; // the same for the packet after a lost one
 volatile const __u16 udp_port;   // host byte order
 
-enum { SEEN, DROPPED, COUNTERS };
+enum { SEEN, DROPPED, LOSING, COUNTERS };
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -70,9 +74,16 @@ static __always_inline __u64 mix(__u64 x)
 
 static __always_inline bool lost(__u64 identity, __u64 copy)
 {
-    __u64 hash = mix(mix(receiver_key ^ mix(identity)) + copy);
+    __u64 hash = mix(mix(receiver_key ^ mix(identity)) + copy) >> 32;
+    __u32 which = LOSING;
+    __u64 *losing = bpf_map_lookup_elem(&counters, &which);
+    bool is_lost;
 
-    return (hash >> 32) < drop_below;
+    if (!losing)
+        return hash < drop_below;
+    is_lost = hash < (*losing ? stay_below : drop_below);
+    *losing = is_lost;
+    return is_lost;
 }
 
 // How many packets of this identity came before. When the table is full the ordinal of the datagram stands in: still an

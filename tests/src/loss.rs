@@ -10,23 +10,39 @@ const PPM: u64 = 1_000_000;
 const LCT_VERSION: u8 = 1;
 const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One receiver's loss: independent for every packet.
+/// One receiver's loss: independent for every packet, or in bursts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     key: u64,
     drop_below: u64,
+    /// The same for the packet after a lost one.
+    stay_below: u64,
 }
 
 impl Loss {
     /// A loss of `loss_ppm` packets in a million (more means all of them), decided by `key`.
     pub fn new(key: u64, loss_ppm: u32) -> Self {
-        Self { key, drop_below: (u64::from(loss_ppm).min(PPM) << 32) / PPM }
+        let drop_below = (u64::from(loss_ppm).min(PPM) << 32) / PPM;
+        Self { key, drop_below, stay_below: drop_below }
     }
 
     /// The loss of receiver `index` in a run with this seed: other receivers and other seeds lose other packets.
     pub fn of_receiver(seed: u64, index: usize, loss_ppm: u32) -> Self {
         let index = u64::try_from(index).unwrap_or(u64::MAX);
         Self::new(mix(mix(seed).wrapping_add(index.wrapping_mul(GOLDEN_GAMMA))), loss_ppm)
+    }
+
+    /// As many packets lost, in bursts of `packets` in the mean (Gilbert–Elliott, all lost in the bad state).
+    #[must_use]
+    pub fn in_bursts(self, packets: u32) -> Self {
+        const ONE: u64 = 1 << 32;
+        let packets = u64::from(packets.max(1));
+        // A burst ends with probability 1 / packets, and begins with what keeps the share.
+        let begin =
+            u128::from(self.drop_below) * u128::from(ONE) / u128::from((packets * (ONE - self.drop_below)).max(1));
+        let drop_below = u64::try_from(begin).unwrap_or(ONE).min(ONE);
+        let stay_below = if self.drop_below == ONE { ONE } else { ONE - ONE / packets };
+        Self { drop_below, stay_below, ..self }
     }
 
     /// The receiver's key.
@@ -39,10 +55,19 @@ impl Loss {
         self.drop_below
     }
 
-    /// Is the packet lost that carries this [`identity`] after `copies_before` others of the same identity?
+    /// The same for the packet after a lost one.
+    pub fn stay_below(&self) -> u64 {
+        self.stay_below
+    }
+
+    /// Is the packet lost that carries this [`identity`] after `copies_before` others of the same identity? Bursts depend on
+    /// the packet before, too: see [`LossStream`].
     pub fn drops(&self, identity: u64, copies_before: u64) -> bool {
-        let hash = mix(mix(self.key ^ mix(identity)).wrapping_add(copies_before));
-        (hash >> 32) < self.drop_below
+        self.hash(identity, copies_before) < self.drop_below
+    }
+
+    fn hash(&self, identity: u64, copies_before: u64) -> u64 {
+        mix(mix(self.key ^ mix(identity)).wrapping_add(copies_before)) >> 32
     }
 }
 
@@ -72,26 +97,30 @@ pub struct LossStream {
     loss: Loss,
     copies: HashMap<u64, u64>,
     seen: u64,
+    is_losing: bool,
 }
 
 impl LossStream {
     /// At the begin of a stream.
     pub fn new(loss: Loss) -> Self {
-        Self { loss, copies: HashMap::new(), seen: 0 }
+        Self { loss, copies: HashMap::new(), seen: 0, is_losing: false }
     }
 
     /// Is the next datagram lost, which carries these bytes?
     pub fn drops(&mut self, udp_payload: &[u8]) -> bool {
         let ordinal = self.seen;
         self.seen += 1;
-        match identity(udp_payload) {
+        let (identity, copy) = match identity(udp_payload) {
             Some(identity) => {
                 let copies = self.copies.entry(identity).or_default();
                 *copies += 1;
-                self.loss.drops(identity, *copies - 1)
+                (identity, *copies - 1)
             }
-            None => self.loss.drops(u64::MAX, ordinal),
-        }
+            None => (u64::MAX, ordinal),
+        };
+        let below = if self.is_losing { self.loss.stay_below } else { self.loss.drop_below };
+        self.is_losing = self.loss.hash(identity, copy) < below;
+        self.is_losing
     }
 }
 
@@ -149,6 +178,19 @@ mod tests {
         assert_eq!(hits(Loss::new(1, 0)), 0);
         assert_eq!(hits(Loss::new(1, 1_000_000)), 100_000);
         assert_eq!(Loss::new(1, u32::MAX), Loss::new(1, 1_000_000));
+    }
+
+    #[test]
+    fn bursts_keep_the_share_and_have_the_length() {
+        let mut stream = LossStream::new(Loss::new(5, 20_000).in_bursts(10));
+        let packet = |n: u32| [&WIDE[..16], &n.to_be_bytes()].concat();
+        let lost: Vec<bool> = (0..400_000).map(|n| stream.drops(&packet(n))).collect();
+        let (share, bursts) =
+            (lost.iter().filter(|lost| **lost).count(), lost.windows(2).filter(|w| w[1] && !w[0]).count());
+        assert!((7_000..9_000).contains(&share), "{share} lost");
+        assert!((8 * bursts..12 * bursts).contains(&share), "{share} lost in {bursts} bursts");
+        assert_eq!(Loss::new(5, 1_000_000).in_bursts(10).stay_below(), 1 << 32);
+        assert_eq!(Loss::new(5, 0).in_bursts(10).drop_below(), 0);
     }
 
     #[test]

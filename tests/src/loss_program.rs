@@ -51,6 +51,7 @@ impl LossProgram {
         let mut ebpf = EbpfLoader::new()
             .override_global("receiver_key", &loss.key(), true)
             .override_global("drop_below", &loss.drop_below(), true)
+            .override_global("stay_below", &loss.stay_below(), true)
             .override_global("udp_port", &port, true)
             .load(OBJECT)
             .map_err(failed("load"))?;

@@ -19,6 +19,26 @@ const LINES_SHOWN: usize = 12;
 ///
 /// The kernel charges what it does for a packet on its way through the lab to whoever sent it, of either tool.
 pub fn cpu_s_when_ended(pid: u32, timeout: Duration) -> anyhow::Result<f64> {
+    cpu_times_when_ended(pid, timeout).map(CpuTimes::total_s)
+}
+
+/// CPU time of all threads of a process, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CpuTimes {
+    /// In user space.
+    pub user_s: f64,
+    /// In the kernel.
+    pub system_s: f64,
+}
+
+impl CpuTimes {
+    fn total_s(self) -> f64 {
+        self.user_s + self.system_s
+    }
+}
+
+/// The same as [`cpu_s_when_ended`], user and system apart.
+pub fn cpu_times_when_ended(pid: u32, timeout: Duration) -> anyhow::Result<CpuTimes> {
     let child = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a child without a process id")?;
     let deadline = Instant::now() + timeout;
     // NOWAIT leaves it a zombie, whose times the kernel still shows.
@@ -30,22 +50,28 @@ pub fn cpu_s_when_ended(pid: u32, timeout: Duration) -> anyhow::Result<f64> {
         }
         thread::sleep(POLL);
     }
-    cpu_s_now(pid)
+    cpu_times_now(pid)
 }
 
 /// The CPU time of all threads of a process so far, in seconds, user and system.
 pub fn cpu_s_now(pid: u32) -> anyhow::Result<f64> {
+    cpu_times_now(pid).map(CpuTimes::total_s)
+}
+
+fn cpu_times_now(pid: u32) -> anyhow::Result<CpuTimes> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("cannot read the CPU time of a child")?;
-    let ticks = ticks_of(&stat).with_context(|| format!("the kernel's line about process {pid} has no CPU times"))?;
-    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    let (user, system) =
+        ticks_of(&stat).with_context(|| format!("the kernel's line about process {pid} has no CPU times"))?;
+    let seconds = |ticks: u64| ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Ok(CpuTimes { user_s: seconds(user), system_s: seconds(system) })
 }
 
 /// User and system time in a line of `/proc/PID/stat`: fields 14 and 15, where field 2 is a name in parentheses that may
 /// itself contain anything.
-fn ticks_of(stat: &str) -> Option<u64> {
+fn ticks_of(stat: &str) -> Option<(u64, u64)> {
     let mut from_utime = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut next = || from_utime.next()?.parse::<u64>().ok();
-    Some(next()? + next()?)
+    Some((next()?, next()?))
 }
 
 /// How a logging program ended.
@@ -168,7 +194,7 @@ mod tests {
     #[test]
     fn reads_times_past_any_name() {
         let stat = "7 (a) b (c)) Z 1 7 7 0 -1 4228172 10 0 0 0 31 11 0 0 20 0 1 0 123 0 0";
-        assert_eq!(ticks_of(stat), Some(42));
+        assert_eq!(ticks_of(stat), Some((31, 11)));
         assert_eq!(ticks_of("7 (short) Z 1"), None);
     }
 

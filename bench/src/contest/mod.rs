@@ -7,7 +7,7 @@ mod fleetcast;
 mod row;
 mod uftp;
 
-pub use child::{cpu_s_now, cpu_s_when_ended};
+pub use child::{CpuTimes, cpu_s_now, cpu_s_when_ended, cpu_times_when_ended};
 pub use row::ContestRow;
 pub use uftp::Uftp;
 
