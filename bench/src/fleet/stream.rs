@@ -45,12 +45,11 @@ pub struct Received {
     pub packets: u64,
     pub socket_drops: u64,
     pub cpu: Duration,
-    pub wall: Duration,
 }
 
 /// Reads until `stop`, and hands over what came.
 pub fn receive(joined: &Joined, out: &mpsc::Sender<Chunk>, stop: &AtomicBool) -> anyhow::Result<Received> {
-    let (began, mut batch, mut received) = (Instant::now(), Batch::default(), Received::default());
+    let (mut batch, mut received) = (Batch::default(), Received::default());
     while !stop.load(Ordering::Relaxed) {
         poll(&mut [PollFd::new(&joined.socket, PollFlags::IN)], Some(&POLL)).context("cannot wait for packets")?;
         loop {
@@ -66,7 +65,7 @@ pub fn receive(joined: &Joined, out: &mpsc::Sender<Chunk>, stop: &AtomicBool) ->
             }
         }
     }
-    Ok(Received { cpu: thread_cpu(), wall: began.elapsed(), ..received })
+    Ok(Received { cpu: thread_cpu(), ..received })
 }
 
 fn heard(datagram: &[u8]) -> Heard {
