@@ -58,7 +58,7 @@ pub struct Summary {
     pub p50_s: f64,
     /// When the last router was complete of those that lose at most 2 % and were there from the start.
     pub last_complete_loss_2_percent_s: f64,
-    /// Bytes on the sender's interface by bytes of the image.
+    /// Bytes of the sender's frames by bytes of the image.
     pub wire_ratio: f64,
     /// CPU time of the sender process by the time from its start to its end, in percent of one core.
     pub sender_cpu_percent: f64,
@@ -173,7 +173,7 @@ pub struct Sender {
     pub system_s: f64,
     /// Packets by its own count.
     pub packets: u64,
-    /// Bytes counted on its interface.
+    /// Bytes of its frames, by its own count: an interface counts a super-packet with the headers of one packet.
     pub wire_bytes: u64,
     /// Feedback rounds.
     pub rounds: u64,

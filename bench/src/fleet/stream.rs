@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+/// A packet that is not read in time is lost for good: nothing comes before that.
+const RECEIVING_NICE: i32 = -15;
 /// How often the end is looked for while nothing comes.
 const POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -49,6 +51,7 @@ pub struct Received {
 
 /// Reads until `stop`, and hands over what came.
 pub fn receive(joined: &Joined, out: &mpsc::Sender<Chunk>, stop: &AtomicBool) -> anyhow::Result<Received> {
+    prefer(RECEIVING_NICE);
     let (mut batch, mut received) = (Batch::default(), Received::default());
     while !stop.load(Ordering::Relaxed) {
         poll(&mut [PollFd::new(&joined.socket, PollFlags::IN)], Some(&POLL)).context("cannot wait for packets")?;
@@ -81,4 +84,9 @@ fn heard(datagram: &[u8]) -> Heard {
 pub fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Has the kernel prefer the calling thread, where it lets us: without that the run says when it falls behind.
+pub fn prefer(nice: i32) {
+    let _ = rustix::process::setpriority_process(None, nice);
 }
