@@ -249,6 +249,24 @@ fn the_kernel_program_and_the_function_agree_on_any_packet() {
 }
 
 #[test]
+fn bursts_of_the_program_are_those_foretold() {
+    skip_without_lab!();
+    let loss = Loss::new(77, 50_000).in_bursts(10);
+    let program = LossProgram::load(&loss, PORT).unwrap();
+    let mut stream = LossStream::new(loss);
+    let mut in_a_row = 0;
+    let mut longest = 0;
+    for esi in 0..20_000_u32 {
+        let payload = alc(2, esi % 7_000, 0);
+        let expected = stream.drops(&payload);
+        assert_eq!(program.test(&ipv4_frame(PORT, &payload)).unwrap(), expected, "packet {esi}");
+        in_a_row = if expected { in_a_row + 1 } else { 0 };
+        longest = longest.max(in_a_row);
+    }
+    assert!(longest > 10, "as if each were lost by itself: {longest} in a row");
+}
+
+#[test]
 fn what_is_not_for_the_port_passes_uncounted() {
     skip_without_lab!();
     let program = LossProgram::load(&Loss::new(1, 1_000_000), PORT).unwrap();

@@ -155,3 +155,76 @@ fn decode(codec: &Codec, image: &File, check: &BlockCheck) -> anyhow::Result<Blo
         Err(error) => bail!("the sample cannot be decoded: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleetcast_fec::{Parked, SymbolSet};
+    use fleetcast_protocol::partition::Partition;
+    use sha2::{Digest as _, Sha256};
+    use std::io::Write as _;
+
+    const K: u32 = 12;
+    const SYMBOL: u16 = 64;
+
+    /// A block without `missing` of its source symbols, with so many repair symbols beyond K, from ESI `first`.
+    fn check(image: &[u8], missing: u32, beyond: i32, first: u32) -> BlockCheck {
+        let range = Partition::new(image.len() as u64, SYMBOL, 1).unwrap().block(0).unwrap();
+        let mut received = SymbolSet::new(K);
+        (missing..K).for_each(|row| drop(received.insert(row)));
+        let parked = u32::try_from(i32::try_from(missing).unwrap() + beyond).unwrap();
+        let row = |index: u32| if index < missing { index } else { K + index - missing };
+        let parked = (0..parked).map(|index| Parked { row: row(index), esi: first + index }).collect();
+        let sha256 = Some(Sha256::digest(image).into());
+        BlockCheck { generation: 1, range, sha256, received, parked }
+    }
+
+    fn image() -> (Vec<u8>, File) {
+        let bytes: Vec<u8> = (0..K * u32::from(SYMBOL)).map(|n| n.to_le_bytes()[0].wrapping_mul(31)).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        (bytes, file)
+    }
+
+    #[test]
+    fn rank_is_what_decoding_with_bytes_comes_to() {
+        let (bytes, file) = image();
+        let (codec, mut rows, mut singular) = (Codec::new(), Vec::new(), 0);
+        for first in (K..3_000).step_by(2) {
+            let check = check(&bytes, 5, i32::from(first % 4 == 0), first);
+            let rank = has_rank(&codec, &check, &mut rows);
+            let outcome = decode(&codec, &file, &check).unwrap();
+            assert_eq!(matches!(outcome, BlockOutcome::Verified { .. }), rank, "from {first}");
+            singular += u32::from(!rank);
+        }
+        assert!((1..60).contains(&singular), "{singular} of 1494 lack rank");
+    }
+
+    #[test]
+    fn every_way_to_be_decoded_is_counted_and_tried() {
+        let (bytes, file) = image();
+        let mut prover = Prover::new(1);
+        let verified = |outcome| matches!(outcome, BlockOutcome::Verified { .. });
+        assert!(verified(prover.settle(&check(&bytes, 0, 0, K))));
+        assert!(verified(prover.settle(&check(&bytes, 4, 2, K))));
+        assert!(!verified(prover.settle(&check(&bytes, 4, -1, K))), "fewer than K symbols");
+        let tried = (0..500).map(|n| prover.settle(&check(&bytes, 6, 0, K + n * 6)));
+        let decoded = tried.filter(|outcome| verified(*outcome)).count() as u64;
+        let proof = prover.conclude(&file).unwrap();
+        assert_eq!((proof.whole, proof.by_law, proof.by_rank, proof.singular), (1, 1, 500, 500 - decoded));
+        assert!((proof.law_failures_expected - 1e-6).abs() < 1e-12);
+        assert_eq!((proof.sampled, proof.sampled_right), (SAMPLES as u64, SAMPLES as u64));
+        assert_eq!((proof.failures_tried, proof.failures_confirmed), (proof.singular, proof.singular));
+        assert!(proof.singular > 0, "{proof:?}");
+    }
+
+    #[test]
+    fn another_image_is_found_out() {
+        let (bytes, _) = image();
+        let mut other = tempfile::tempfile().unwrap();
+        other.write_all(&vec![7; bytes.len()]).unwrap();
+        let mut prover = Prover::new(1);
+        prover.settle(&check(&bytes, 4, 2, K));
+        assert_eq!(prover.conclude(&other).unwrap().sampled_right, 0);
+    }
+}

@@ -40,7 +40,7 @@ pub struct FleetResult {
 }
 
 /// The object of `--json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Always "fleet".
     pub bench: String,
@@ -86,7 +86,7 @@ pub struct Machine {
 }
 
 /// What was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Routers.
     pub receivers: u32,
@@ -163,7 +163,7 @@ pub struct Step {
 }
 
 /// What the sender process did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sender {
     /// From its start to its end.
     pub wall_s: f64,

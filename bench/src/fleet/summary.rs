@@ -237,11 +237,71 @@ fn quantile(sorted: &[f64], percent: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::result::{Emulator, Pacing, Proof, Reception, Sender, Twin};
 
     #[test]
     fn quantiles_are_values_that_occurred() {
         let values: Vec<f64> = (1..=200).map(f64::from).collect();
         assert_eq!((quantile(&values, 50), quantile(&values, 99), quantile(&values, 100)), (100.0, 198.0, 200.0));
         assert_eq!(quantile(&[], 99), 0.0);
+    }
+
+    /// A run of two routers in which all went well, one of them a process.
+    fn good() -> FleetResult {
+        let reception = Reception {
+            seen: 10,
+            dropped: 1,
+            symbols: 9,
+            blocks: 1,
+            decoded_blocks: 1,
+            complete: true,
+            completed_s: Some(1.0),
+        };
+        FleetResult {
+            command: String::new(),
+            machine: machine(),
+            real: Vec::new(),
+            emulated: Vec::new(),
+            settings: Settings::default(),
+            summary: Summary {
+                receivers: 3,
+                verified: 2,
+                dead: 1,
+                kept_up: true,
+                real_receivers: 1,
+                real_equal_emulated: true,
+                ..Summary::default()
+            },
+            routers: Vec::new(),
+            timeline: Vec::new(),
+            sender: Sender::default(),
+            pacing: Pacing::default(),
+            twins: vec![Twin {
+                router: 0,
+                real: reception.clone(),
+                emulated: reception,
+                equal: true,
+                socket_drops: 0,
+                cpu_s: 0.0,
+            }],
+            proof: Proof::default(),
+            emulator: Emulator::default(),
+        }
+    }
+
+    #[test]
+    fn what_makes_a_run_void_is_named() {
+        assert_eq!(failures(&good()), Vec::<String>::new());
+        let void = |damage: fn(&mut FleetResult), words: &str| {
+            let mut result = good();
+            damage(&mut result);
+            let failures = failures(&result);
+            assert!(failures.len() == 1 && failures[0].contains(words), "{failures:?}");
+        };
+        void(|result| result.summary.verified = 1, "1 of 2 living routers");
+        void(|result| result.summary.kept_up = false, "fell behind");
+        void(|result| result.twins[0].equal = false, "router 0");
+        void(|result| result.proof.sampled = 1, "otherwise with bytes");
+        void(|result| result.proof.failures_tried = 1, "otherwise with bytes");
     }
 }
