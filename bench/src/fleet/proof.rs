@@ -171,7 +171,7 @@ mod tests {
     fn check(image: &[u8], missing: u32, beyond: i32, first: u32) -> BlockCheck {
         let range = Partition::new(image.len() as u64, SYMBOL, 1).unwrap().block(0).unwrap();
         let mut received = SymbolSet::new(K);
-        (missing..K).for_each(|row| drop(received.insert(row)));
+        (missing..K).for_each(|row| assert!(received.insert(row)));
         let parked = u32::try_from(i32::try_from(missing).unwrap() + beyond).unwrap();
         let row = |index: u32| if index < missing { index } else { K + index - missing };
         let parked = (0..parked).map(|index| Parked { row: row(index), esi: first + index }).collect();
