@@ -33,9 +33,8 @@ fn every_living_router_is_served_and_processes_come_to_what_their_twins_do() {
     assert_eq!((&summary["kept_up"], &summary["real_equal_emulated"]), (&true.into(), &true.into()), "{summary}");
     let result: Value = serde_json::from_slice(&std::fs::read(folder.path().join("fleet.json")).unwrap()).unwrap();
     assert_eq!(result["routers"].as_array().unwrap().len(), 50);
-    let lost = |twin: &Value| {
-        twin["real"]["dropped"].as_u64().unwrap() > 0 && twin["real"]["dropped"] == twin["emulated"]["dropped"]
-    };
-    assert!(result["twins"].as_array().unwrap().iter().all(lost), "{}", result["twins"]);
+    let twins = result["twins"].as_array().unwrap();
+    assert!(twins.iter().all(|twin| twin["real"]["dropped"] == twin["emulated"]["dropped"]), "{twins:?}");
+    assert!(twins.iter().any(|twin| twin["real"]["dropped"].as_u64().unwrap() > 0), "{twins:?}");
     assert!(result["proof"]["sampled"].as_u64().unwrap() >= 40, "{}", result["proof"]);
 }
