@@ -29,7 +29,8 @@ pub const RECEIVERS_MAX: usize = 1_000;
 
 const BRIDGE_V4: &str = "10.77.255.254/16";
 const BRIDGE_V6: &str = "fd77::ffff:1/64";
-const SENDER_PORT: &str = "p-sender";
+/// The bridge's port towards the sender.
+pub const SENDER_PORT: &str = "p-sender";
 const MEMBERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a lab is made of.

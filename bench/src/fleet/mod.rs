@@ -8,6 +8,7 @@
 
 mod account;
 mod emulator;
+mod kernel_threads;
 mod losses;
 mod population;
 mod proof;

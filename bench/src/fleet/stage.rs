@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::emulator::{self, Outcome, Plan, REPORT_NETWORK, emulate};
+use super::kernel_threads::give_to_kernel_threads;
 use super::population::{Member, Population};
 use super::result::{Reception, Sender, Twin};
 use crate::contest::{CpuTimes, cpu_times_when_ended};
@@ -70,6 +71,9 @@ pub fn play(options: &Options) -> anyhow::Result<Played> {
     fleet.lab.set_losses(CHANNEL.port, &losses)?;
     // As in a network card: super-packets leave whole, and are cut behind the bridge.
     fleet.lab.wire().set_feature("tx-udp-segmentation", true)?;
+    if !give_to_kernel_threads(&fleet.lab)? {
+        eprintln!("the lab's kernel threads have ordinary priority here: it may drop packets");
+    }
     let plan = Plan {
         members: members.clone(),
         real,
