@@ -42,8 +42,10 @@ const RUN_PER_ROUTER: Duration = Duration::from_micros(8);
 const EMULATOR_NICE: i32 = -10;
 /// How often the routers are asked whether their time has come.
 const LIFE: Duration = Duration::from_millis(1);
-/// Whoever answers a round later than this after its opening has fallen behind.
-pub const LAG_MAX: Duration = Duration::from_millis(500);
+/// While nobody is asked, nothing depends on how late the routers hear what came: but for this it is held in memory.
+pub const LAG_MAX: Duration = Duration::from_secs(5);
+/// Whoever hears a feedback round later than this has fallen behind: a fraction of the time that it is open.
+pub const ROUND_LAG_MAX: Duration = Duration::from_millis(100);
 
 /// What is the same for all routers.
 pub struct Plan {
@@ -107,6 +109,9 @@ struct Emulation {
     gaps: Gaps,
     lateness: Lateness,
     lag_us: Histogram<u64>,
+    /// Whether routers are asked what they lack, and the longest lag while they were.
+    is_round: bool,
+    round_lag_max: Duration,
     cpu: Duration,
     wall: Duration,
 }
@@ -139,6 +144,8 @@ impl Emulation {
             gaps: Gaps::default(),
             lateness: Lateness::new(plan.rate_bps)?,
             lag_us: histogram()?,
+            is_round: false,
+            round_lag_max: Duration::ZERO,
             cpu: Duration::ZERO,
             wall: Duration::ZERO,
             plan,
@@ -165,7 +172,11 @@ impl Emulation {
                         lived = now;
                         self.live(now)?;
                     }
-                    self.lag_us.saturating_record(micros(chunk.at.elapsed()));
+                    let lag = chunk.at.elapsed();
+                    self.lag_us.saturating_record(micros(lag));
+                    if self.is_round {
+                        self.round_lag_max = self.round_lag_max.max(lag);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = self.now();
@@ -217,6 +228,7 @@ impl Emulation {
             let schedule = Schedule::new(self.plan.partition, announcement.window_blocks, large, small).with_seed(tsi);
             self.gaps.announced(schedule, announcement.pass);
             self.sending = Some((tsi, schedule, announcement.pass));
+            self.is_round = announcement.round.is_some();
         }
         let mut lost = lost.iter().peekable();
         for (index, (router, due)) in (0u32..).zip(self.routers.iter_mut().zip(&mut self.dues)) {
@@ -276,6 +288,7 @@ impl Emulation {
             headroom: 1.0 / busy.max(receiving).max(1e-9),
             lag_max_s: lag_s(self.lag_us.max()),
             lag_p99_s: lag_s(self.lag_us.value_at_quantile(0.99)),
+            round_lag_max_s: self.round_lag_max.as_secs_f64(),
         };
         Outcome {
             routers: self.routers,

@@ -272,6 +272,8 @@ pub struct Emulator {
     pub lag_max_s: f64,
     /// The same at p99.
     pub lag_p99_s: f64,
+    /// The longest while the sender asked for reports.
+    pub round_lag_max_s: f64,
 }
 
 #[cfg(test)]

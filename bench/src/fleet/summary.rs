@@ -89,12 +89,13 @@ pub fn failures(result: &FleetResult) -> Vec<String> {
     }
     if !summary.kept_up {
         failures.push(format!(
-            "the emulator fell behind: {} of {} packets, {} dropped by its socket, {} symbols missing, up to {:.0} ms late",
+            "the emulator fell behind: {} of {} packets, {} dropped by its socket, {} symbols missing, up to {:.0} ms late, {:.0} ms while the sender asked",
             emulator.packets,
             result.sender.packets,
             emulator.socket_drops,
             emulator.gaps,
-            emulator.lag_max_s * 1e3
+            emulator.lag_max_s * 1e3,
+            emulator.round_lag_max_s * 1e3
         ));
     }
     for twin in result.twins.iter().filter(|twin| !twin.equal) {
@@ -117,7 +118,7 @@ pub fn text(result: &FleetResult) -> String {
          Sender: {:.2} s user and {:.2} s system in {:.1} s; {} packets; {} reports in {} rounds, {} symbols on request.\n\
          Router-blocks: {} whole, {} by rank ({} lacked it), {} by law ({:.1e} failures expected); \
          {} of {} decoded with bytes were right, {} of {} failures confirmed.\n\
-         Emulator: busy {:.0} % of the time, headroom {:.1}; late by {:.0} ms at most, {:.1} ms at p99.",
+         Emulator: busy {:.0} % of the time, headroom {:.1}; late by {:.0} ms at most, {:.1} ms at p99, {:.1} ms at most while the sender asked.",
         result.real.join("\n  "),
         result.emulated.join("\n  "),
         sender.user_s,
@@ -140,6 +141,7 @@ pub fn text(result: &FleetResult) -> String {
         emulator.headroom,
         emulator.lag_max_s * 1e3,
         emulator.lag_p99_s * 1e3,
+        emulator.round_lag_max_s * 1e3,
     )
 }
 
