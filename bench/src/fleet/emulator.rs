@@ -37,9 +37,9 @@ const REPORTERS_A_PORT: u32 = 1 << 14;
 const FIRST_REPORT_PORT: u16 = 20_000;
 /// A run is cut after this time, or more for a large fleet: completions are late by that much at most, never early.
 const RUN: Duration = Duration::from_millis(20);
-const RUN_PER_ROUTER: Duration = Duration::from_micros(8);
+const RUN_PER_ROUTER: Duration = Duration::from_micros(25);
 /// The emulator stands for machines of their own, and shares the cores with every receiver's decoder.
-const EMULATOR_NICE: i32 = -10;
+const EMULATOR_PRIORITY: u8 = 5;
 /// How often the routers are asked whether their time has come.
 const LIFE: Duration = Duration::from_millis(1);
 /// While nobody is asked, nothing depends on how late the routers hear what came: but for this it is held in memory.
@@ -153,7 +153,7 @@ impl Emulation {
     }
 
     fn run(mut self, chunks: &mpsc::Receiver<Chunk>) -> anyhow::Result<Self> {
-        prefer(EMULATOR_NICE);
+        prefer(EMULATOR_PRIORITY);
         let (mut lost, mut lived) = (Vec::new(), Duration::ZERO);
         loop {
             match chunks.recv_timeout(LIFE) {

@@ -5,15 +5,17 @@ use anyhow::Context;
 use fleetcast_protocol::session::SymbolId;
 use fleetcast_protocol::wire::{Packet, TOI_IMAGE};
 use fleetcast_receiver::ingest::{Batch, Joined};
+use fleetcast_tests::command::run;
 use fleetcast_tests::loss::identity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A packet that is not read in time is lost for good: nothing comes before that.
-const RECEIVING_NICE: i32 = -15;
+const RECEIVING_PRIORITY: u8 = 15;
 /// How often the end is looked for while nothing comes.
 const POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -51,7 +53,7 @@ pub struct Received {
 
 /// Reads until `stop`, and hands over what came.
 pub fn receive(joined: &Joined, out: &mpsc::Sender<Chunk>, stop: &AtomicBool) -> anyhow::Result<Received> {
-    prefer(RECEIVING_NICE);
+    prefer(RECEIVING_PRIORITY);
     let (mut batch, mut received) = (Batch::default(), Received::default());
     while !stop.load(Ordering::Relaxed) {
         poll(&mut [PollFd::new(&joined.socket, PollFlags::IN)], Some(&POLL)).context("cannot wait for packets")?;
@@ -86,7 +88,9 @@ pub fn thread_cpu() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Has the kernel prefer the calling thread, where it lets us: without that the run says when it falls behind.
-pub fn prefer(nice: i32) {
-    let _ = rustix::process::setpriority_process(None, nice);
+/// Has the kernel prefer the calling thread, at this real-time priority, where it lets us: without that the run says when it
+/// falls behind.
+pub fn prefer(priority: u8) {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let _ = run(Command::new("chrt").args(["--rr", "--pid", &priority.to_string(), &thread]));
 }
