@@ -36,6 +36,8 @@ const CHANNEL: Channel = Channel::SSM_V4;
 const FEEDBACK_PORT: &str = "5001";
 /// A receiver gives up after this long without progress.
 const IDLE_TIMEOUT: &str = "15s";
+/// The bridge goes on sending to members that have left for ten minutes.
+const REMEMBER_MEMBERS: &str = "link set br0 type bridge mcast_last_member_interval 60000";
 /// What ends and starts takes, at most.
 const AFTERMATH: Duration = Duration::from_secs(60);
 /// After the sender has ended, blocks that have just enough symbols are still tried.
@@ -71,6 +73,8 @@ pub fn play(options: &Options) -> anyhow::Result<Played> {
     fleet.lab.set_losses(CHANNEL.port, &losses)?;
     // As in a network card: super-packets leave whole, and are cut behind the bridge.
     fleet.lab.wire().set_feature("tx-udp-segmentation", true)?;
+    // A process that is done leaves the group; its loss program shall see the stream to its end all the same.
+    fleet.lab.bridge().namespace().ip(&[REMEMBER_MEMBERS])?;
     if !give_to_kernel_threads(&fleet.lab)? {
         eprintln!("the lab's kernel threads have ordinary priority here: it may drop packets");
     }
