@@ -44,8 +44,10 @@ const EMULATOR_PRIORITY: u8 = 5;
 const LIFE: Duration = Duration::from_millis(1);
 /// While nobody is asked, nothing depends on how late the routers hear what came: but for this it is held in memory.
 pub const LAG_MAX: Duration = Duration::from_secs(5);
-/// Whoever hears a feedback round later than this has fallen behind: a fraction of the time that it is open.
-pub const ROUND_LAG_MAX: Duration = Duration::from_millis(100);
+/// Whoever hears a feedback round later than this has fallen behind: the sender waits for so long after the longest back-off.
+pub fn round_lag_max(rtt: Duration) -> Duration {
+    2 * rtt + Duration::from_millis(20)
+}
 
 /// What is the same for all routers.
 pub struct Plan {

@@ -257,13 +257,13 @@ fn is_equal(real: &Reception, emulated: &Reception) -> bool {
 }
 
 /// Whether the emulator lost nothing and was never late.
-pub fn kept_up(played: &Played) -> bool {
+pub fn kept_up(played: &Played, rtt: Duration) -> bool {
     let emulator = &played.outcome.emulator;
     emulator.socket_drops == 0
         && emulator.gaps == 0
         && emulator.packets == played.sender.packets
         && emulator.lag_max_s <= emulator::LAG_MAX.as_secs_f64()
-        && emulator.round_lag_max_s <= emulator::ROUND_LAG_MAX.as_secs_f64()
+        && emulator.round_lag_max_s <= emulator::round_lag_max(rtt).as_secs_f64()
 }
 
 #[cfg(test)]

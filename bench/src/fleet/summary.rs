@@ -41,7 +41,7 @@ pub fn result(options: &Options, played: Played) -> FleetResult {
             "Whether an emulated block decodes is settled by rank or by the law of the code; a sample is decoded with bytes.",
         ]),
         settings: settings(options, real, played.image_bytes),
-        summary: summarize(&played, &routers),
+        summary: summarize(options, &played, &routers),
         routers,
         timeline: played.outcome.timeline,
         sender: played.sender,
@@ -52,7 +52,7 @@ pub fn result(options: &Options, played: Played) -> FleetResult {
     }
 }
 
-fn summarize(played: &Played, routers: &[Router]) -> Summary {
+fn summarize(options: &Options, played: &Played, routers: &[Router]) -> Summary {
     let sender = &played.sender;
     let times = |wanted: &dyn Fn(&Router) -> bool| -> Vec<f64> {
         let mut times: Vec<f64> =
@@ -73,7 +73,7 @@ fn summarize(played: &Played, routers: &[Router]) -> Summary {
         last_complete_loss_2_percent_s: rounded(little.last().copied().unwrap_or_default()),
         wire_ratio: rounded(sender.wire_bytes as f64 / played.image_bytes.max(1) as f64),
         sender_cpu_percent: rounded(100.0 * (sender.user_s + sender.system_s) / sender.wall_s.max(1e-9)),
-        kept_up: kept_up(played),
+        kept_up: kept_up(played, options.rtt),
         real_receivers: count(played.twins.len()),
         real_equal_emulated: played.twins.iter().all(|twin| twin.equal),
     }
