@@ -14,6 +14,8 @@ const EXCLUSIVE: u16 = 2;
 pub(crate) const GUARD_V4_BYTES: usize = 8;
 pub(crate) const GUARD_V6_BYTES: usize = 24;
 pub(crate) const CHANNEL_BYTES: usize = 40;
+/// Bytes of `struct holder`.
+pub(crate) const HOLDER_BYTES: usize = 16;
 
 /// Who may send to a UDP port of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +75,42 @@ impl Channel {
         let family = u16::from_ne_bytes([key[0], key[1]]);
         let (group, source) = (read_address(family, &key[8..24])?, read_address(family, &key[24..])?);
         Self::new(source, group, u16::from_be_bytes([key[2], key[3]])).ok()
+    }
+}
+
+/// Who holds a channel, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Seconds of the clock that counts from boot; [`u64::MAX`] for the process that has attached the program.
+    pub(crate) until_s: u64,
+    /// The process, by its own number: in another container, it is another here.
+    pub pid: u32,
+}
+
+impl Holder {
+    /// The process `pid`, which has attached the program.
+    pub fn owner(pid: u32) -> Self {
+        Self { until_s: u64::MAX, pid }
+    }
+
+    /// Whether the process has attached the program itself.
+    pub fn is_owner(&self) -> bool {
+        self.until_s == u64::MAX
+    }
+
+    /// `struct holder`.
+    pub(crate) fn bytes(self) -> [u8; HOLDER_BYTES] {
+        let mut bytes = [0; HOLDER_BYTES];
+        bytes[..8].copy_from_slice(&self.until_s.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.pid.to_ne_bytes());
+        bytes
+    }
+
+    /// What [`Holder::bytes`] has written.
+    pub(crate) fn read(bytes: [u8; HOLDER_BYTES]) -> Self {
+        let [u0, u1, u2, u3, u4, u5, u6, u7, p0, p1, p2, p3, ..] = bytes;
+        let until_s = u64::from_ne_bytes([u0, u1, u2, u3, u4, u5, u6, u7]);
+        Self { until_s, pid: u32::from_ne_bytes([p0, p1, p2, p3]) }
     }
 }
 
@@ -155,6 +193,12 @@ mod tests {
                 Guard::read(channel.group(), &guard.bytes::<GUARD_V6_BYTES>())
             };
             prop_assert_eq!(read, Some(guard));
+        }
+
+        #[test]
+        fn a_holder_is_read(until_s: u64, pid: u32) {
+            let holder = Holder { until_s, pid };
+            prop_assert_eq!(Holder::read(holder.bytes()), holder);
         }
     }
 

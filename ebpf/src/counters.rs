@@ -63,9 +63,6 @@ impl Verdict {
     }
 }
 
-/// Bytes of `struct counters`.
-pub(crate) const COUNTERS_BYTES: usize = Verdict::ALL.len() * 8;
-
 /// Packets by verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters([u64; Verdict::ALL.len()]);
@@ -81,16 +78,10 @@ impl Counters {
         Verdict::ALL.into_iter().filter(|verdict| verdict.is_drop()).map(|verdict| self.of(verdict)).sum()
     }
 
-    /// The sum over the CPUs' `struct counters`.
-    pub(crate) fn sum<'a>(cpus: impl IntoIterator<Item = &'a [u8; COUNTERS_BYTES]>) -> Self {
-        let mut sum = Self::default();
-        for cpu in cpus {
-            let (words, _) = cpu.as_chunks::<8>();
-            for (total, word) in sum.0.iter_mut().zip(words) {
-                *total = total.wrapping_add(u64::from_ne_bytes(*word));
-            }
-        }
-        sum
+    /// Adds what a CPU has counted of a verdict.
+    pub(crate) fn add(&mut self, verdict: Verdict, packets: u64) {
+        let total = &mut self.0[verdict as usize];
+        *total = total.wrapping_add(packets);
     }
 }
 
@@ -110,14 +101,15 @@ mod tests {
             assert_eq!((verdict as u32, Verdict::from_number(number)), (number, Some(verdict)));
         }
         assert_eq!(Verdict::from_number(9), None);
+        assert_eq!(crate::maps::SHAPES[3].entries as usize, Verdict::ALL.len());
     }
 
     #[test]
-    fn sums_over_cpus() {
-        let mut cpu = [0; COUNTERS_BYTES];
-        cpu[8 * Verdict::WrongSource as usize..][..8].copy_from_slice(&7_u64.to_ne_bytes());
-        cpu[8 * Verdict::Accepted as usize..][..8].copy_from_slice(&1_u64.to_ne_bytes());
-        let counters = Counters::sum([&cpu, &cpu]);
+    fn sums_what_is_added_and_knows_what_is_a_drop() {
+        let mut counters = Counters::default();
+        for (verdict, packets) in [(Verdict::WrongSource, 7), (Verdict::Accepted, 2), (Verdict::WrongSource, 7)] {
+            counters.add(verdict, packets);
+        }
         let (wrong, accepted) = (counters.of(Verdict::WrongSource), counters.of(Verdict::Accepted));
         assert_eq!((wrong, accepted, counters.dropped()), (14, 2, 14));
     }

@@ -88,6 +88,7 @@ impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "number {}, {} mode, ", self.program_id, self.mode)?;
         match &self.name {
+            Some(name) if name.is_empty() => write!(f, "without a name"),
             Some(name) => write!(f, "named '{name}'"),
             None => write!(f, "whose name CAP_SYS_ADMIN would show (`bpftool prog show id {}`)", self.program_id),
         }
@@ -97,9 +98,8 @@ impl fmt::Display for Occupant {
 /// Names what was tried; an error of permission says which capabilities would do.
 pub(crate) fn failed<E: Error + 'static>(what: &'static str, needs: &'static str) -> impl FnOnce(E) -> FilterError {
     move |error| match io_error(&error) {
-        Some(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-            FilterError::NotPermitted { what, needs, source }
-        }
+        // EACCES is the verifier's: the program is wrong, not the process.
+        Some(source) if source.raw_os_error() == Some(libc::EPERM) => FilterError::NotPermitted { what, needs, source },
         _ => FilterError::Kernel { what, reason: chain(&error) },
     }
 }

@@ -12,7 +12,8 @@
 // Fragments to a guarded group are dropped whatever their port: only the first of a datagram has one, and ALC never needs
 // them. `tests/model/mod.rs` says all of this again, and the tests compare.
 //
-// No pointer is subtracted from another, so that the verifier takes the program from who has only CAP_BPF and CAP_NET_ADMIN.
+// Whoever has only CAP_BPF and CAP_NET_ADMIN may not add to a pointer what was read from a packet, nor subtract pointers: what
+// stands behind headers of variable length is read by bpf_xdp_load_bytes.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -20,6 +21,7 @@
 #include <linux/ipv6.h>
 #include <linux/udp.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -81,6 +83,13 @@ struct channel {
     __u64 source[2]; // an IPv4 address in the first four bytes
 };
 
+// Who holds a channel, and until when: for processes, not for the program.
+struct holder {
+    __u64 until_s;
+    __u32 pid;
+    __u32 padding;
+};
+
 // A drop, for the log.
 struct sample {
     __u64 source[2];
@@ -109,52 +118,48 @@ struct {
     __uint(max_entries, CHANNELS_MAX);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, struct channel);
-    __type(value, __u64); // until when it holds: for processes, not for the program
+    __type(value, struct holder);
 } channels SEC(".maps");
-
-struct counters {
-    __u64 packets[VERDICTS];
-};
 
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-    __uint(max_entries, 1);
+    __uint(max_entries, VERDICTS);
     __type(key, __u32);
-    __type(value, struct counters);
-} counters SEC(".maps");
+    __type(value, __u64);
+} packets SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, SAMPLES_BYTES);
 } samples SEC(".maps");
 
-// Not for the program: who has attached it, for whoever finds it on an interface.
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u32);
-} owner_pid SEC(".maps");
+// What a verdict looks at behind the IP headers.
+struct head {
+    struct udphdr udp;
+    __u8 lct[LCT_WORD];
+};
 
 // A datagram to a guarded group, as far as it was read.
 struct datagram {
     struct xdp_md *ctx;
     void *ip;
     void *end;
-    struct udphdr *udp;
     __u32 ip_offset;  // in the frame
     __u32 header_len; // of IP and what stands before UDP
     __u32 total_len;  // of IP, by its own word
     __u16 family;
+    bool has_udp;
+    bool has_lct;
+    struct head head;
 };
 
 // How many of them there were before, on this CPU.
 static __always_inline __u64 count(enum verdict verdict)
 {
-    __u32 zero = 0;
-    struct counters *counters_here = bpf_map_lookup_elem(&counters, &zero);
+    __u32 which = verdict;
+    __u64 *here = bpf_map_lookup_elem(&packets, &which);
 
-    return counters_here ? counters_here->packets[verdict]++ : 0;
+    return here ? (*here)++ : 0;
 }
 
 static __always_inline int pass(enum verdict verdict)
@@ -196,39 +201,46 @@ static __noinline int keep_sample(void *ip, void *end, __u32 family, __u32 port,
 static __always_inline int drop(struct datagram *d, enum verdict verdict)
 {
     if (!(count(verdict) & sample_mask))
-        keep_sample(d->ip, d->end, d->family, d->udp ? d->udp->dest : 0, verdict);
+        keep_sample(d->ip, d->end, d->family, d->has_udp ? d->head.udp.dest : 0, verdict);
     return XDP_DROP;
 }
 
 // What a group with several channels makes of a datagram.
 static __noinline int find_channel(struct channel *key)
 {
-    if (!key)
-        return OTHER_PORT;
     if (bpf_map_lookup_elem(&channels, key))
         return ACCEPTED;
     key->source[0] = key->source[1] = 0;
     return bpf_map_lookup_elem(&channels, key) ? WRONG_SOURCE : OTHER_PORT;
 }
 
+// Reads what stands behind the IP headers: `usual` is its place when they have no options and no extensions.
+static __always_inline void read_head(struct datagram *d, struct head *usual)
+{
+    __u32 offset = d->ip_offset + d->header_len;
+
+    if (usual && (void *)(usual + 1) <= d->end) {
+        d->head = *usual;
+        d->has_udp = d->has_lct = true;
+    } else if (!bpf_xdp_load_bytes(d->ctx, offset, &d->head, sizeof(d->head))) {
+        d->has_udp = d->has_lct = true;
+    } else if (!bpf_xdp_load_bytes(d->ctx, offset, &d->head.udp, sizeof(d->head.udp))) {
+        d->has_udp = true;
+    }
+}
+
 // Whether lengths fit each other and the frame, and LCT is what follows.
 static __always_inline enum verdict inspect(struct datagram *d)
 {
-    __u8 *lct = (void *)(d->udp + 1);
-    __u32 udp_len = bpf_ntohs(d->udp->len);
+    __u32 udp_len = bpf_ntohs(d->head.udp.len), lct_len = d->head.lct[2] * 4;
 
-    if (d->total_len < d->header_len + udp_len || udp_len < sizeof(*d->udp) + LCT_WORD)
+    if (d->total_len < d->header_len + udp_len || udp_len < sizeof(struct head) || !d->has_lct)
         return MALFORMED;
-    // What a driver keeps in further buffers has no place between data and data_end.
-    if (d->ip + d->total_len > d->end) {
-        if (d->ip_offset + d->total_len > bpf_xdp_get_buff_len(d->ctx))
-            return MALFORMED;
-    }
-    if ((void *)lct + LCT_WORD > d->end)
+    if (d->ip_offset + d->total_len > bpf_xdp_get_buff_len(d->ctx))
         return MALFORMED;
-    if (lct[0] >> 4 != LCT_VERSION)
+    if (d->head.lct[0] >> 4 != LCT_VERSION)
         return BAD_LCT_VERSION;
-    if (lct[2] * 4 < LCT_WORD || sizeof(*d->udp) + lct[2] * 4 > udp_len)
+    if (lct_len < LCT_WORD || sizeof(struct udphdr) + lct_len > udp_len)
         return MALFORMED;
     return ACCEPTED;
 }
@@ -265,50 +277,44 @@ static __always_inline int on_ipv4(struct xdp_md *ctx, void *at, void *end, __u3
         return drop(&d, FRAGMENT);
     d.header_len = ip->ihl * 4;
     d.total_len = bpf_ntohs(ip->tot_len);
-    if (ip->version != 4 || d.header_len < sizeof(*ip) || at + d.header_len + sizeof(struct udphdr) > end)
+    if (ip->version != 4 || d.header_len < sizeof(*ip))
         return drop(&d, MALFORMED);
-    d.udp = at + d.header_len;
-    if (d.udp->dest == guard->port && ip->saddr == guard->source) {
+    read_head(&d, d.header_len == sizeof(*ip) ? (void *)(ip + 1) : NULL);
+    if (!d.has_udp)
+        return drop(&d, MALFORMED);
+    if (d.head.udp.dest == guard->port && ip->saddr == guard->source) {
         verdict = ACCEPTED;
     } else if (guard->flags & MORE) {
-        struct channel key = { .family = AF_INET, .port = d.udp->dest };
+        struct channel key = { .family = AF_INET, .port = d.head.udp.dest };
 
         *(__be32 *)key.group = ip->daddr;
         *(__be32 *)key.source = ip->saddr;
         verdict = find_channel(&key);
     } else {
-        verdict = d.udp->dest == guard->port ? WRONG_SOURCE : OTHER_PORT;
+        verdict = d.head.udp.dest == guard->port ? WRONG_SOURCE : OTHER_PORT;
     }
     return on_guarded(&d, guard->flags, verdict);
 }
 
-// Steps over the extension headers that may stand before UDP, up to `d->udp`.
-static __always_inline enum verdict to_udp(struct datagram *d, __u8 next)
+// Steps over the extension headers that may stand before UDP, and reads what stands there.
+static __noinline int to_udp(struct datagram *d, __u8 next)
 {
-    void *at = d->ip + sizeof(struct ipv6hdr);
-    __u32 header_len = sizeof(struct ipv6hdr), extension_len;
+    __u8 extension[8];
 
     for (int i = 0; i <= EXTENSIONS_MAX; i++) {
-        __u8 *extension = at;
-
         if (next == IPPROTO_UDP) {
-            if (at + sizeof(struct udphdr) > d->end)
-                return MALFORMED;
-            d->udp = at;
-            d->header_len = header_len;
+            read_head(d, NULL);
             return ACCEPTED;
         }
         if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
             return NOT_UDP;
-        if (at + 8 > d->end)
+        if (bpf_xdp_load_bytes(d->ctx, d->ip_offset + d->header_len, extension, sizeof(extension)))
             return MALFORMED;
         // The datagram in fragments may be any, except that it is told here what it is.
         if (next == IPPROTO_FRAGMENT)
             return extension[0] == IPPROTO_ICMPV6 ? NOT_UDP : FRAGMENT;
         next = extension[0];
-        extension_len = (extension[1] + 1) * 8;
-        at += extension_len;
-        header_len += extension_len;
+        d->header_len += (extension[1] + 1) * 8;
     }
     return MALFORMED;
 }
@@ -326,25 +332,31 @@ static __always_inline int on_ipv6(struct xdp_md *ctx, void *at, void *end, __u3
     guard = bpf_map_lookup_elem(&groups_v6, &ip->daddr);
     if (!guard)
         return pass(OTHER_GROUP);
-    verdict = to_udp(&d, ip->nexthdr);
+    d.header_len = sizeof(*ip);
+    if (ip->nexthdr == IPPROTO_UDP) {
+        read_head(&d, (void *)(ip + 1));
+        verdict = ACCEPTED;
+    } else {
+        verdict = to_udp(&d, ip->nexthdr);
+    }
     if (verdict == NOT_UDP)
         return pass(NOT_UDP);
-    if (verdict == ACCEPTED && ip->version != 6)
+    if (verdict == ACCEPTED && (ip->version != 6 || !d.has_udp))
         verdict = MALFORMED;
-    if (verdict != ACCEPTED || !d.udp)
+    if (verdict != ACCEPTED)
         return drop(&d, verdict);
     d.total_len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
     source = (__u64 *)&ip->saddr;
-    if (d.udp->dest == guard->port && source[0] == guard->source[0] && source[1] == guard->source[1]) {
+    if (d.head.udp.dest == guard->port && source[0] == guard->source[0] && source[1] == guard->source[1]) {
         verdict = ACCEPTED;
     } else if (guard->flags & MORE) {
-        struct channel key = { .family = AF_INET6, .port = d.udp->dest };
+        struct channel key = { .family = AF_INET6, .port = d.head.udp.dest };
 
         __builtin_memcpy(key.group, &ip->daddr, sizeof(key.group));
         __builtin_memcpy(key.source, &ip->saddr, sizeof(key.source));
         verdict = find_channel(&key);
     } else {
-        verdict = d.udp->dest == guard->port ? WRONG_SOURCE : OTHER_PORT;
+        verdict = d.head.udp.dest == guard->port ? WRONG_SOURCE : OTHER_PORT;
     }
     return on_guarded(&d, guard->flags, verdict);
 }

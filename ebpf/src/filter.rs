@@ -4,16 +4,16 @@ use crate::channel::Channel;
 use crate::counters::Counters;
 use crate::error::{FilterError, Occupant, failed, io_error};
 use crate::interface::{self, Attached};
-use crate::maps::{Lease, Maps};
+use crate::maps::{Lease, Maps, SHAPES, Shape};
 use crate::program::{NAME, Program};
 use crate::sample::Sample;
-use aya::maps::{Map, MapData, MapInfo};
+use aya::maps::{Map, MapData, MapError, MapInfo};
 use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, ProgramInfo, XdpMode, loaded_programs};
 
 /// How long a guest's channels hold without [`Filter::keep`].
-pub const LEASE_S: u64 = 10;
+pub const LEASE_S: u64 = 5;
 const NEEDS_ATTACH: &str = "CAP_BPF CAP_NET_ADMIN";
 const NEEDS_IDS: &str = "CAP_SYS_ADMIN";
 
@@ -50,7 +50,6 @@ impl Filter {
 
     fn attach(interface: &str, interface_index: u32) -> Result<(Place, u32), FilterError> {
         let mut program = Box::new(Program::load()?);
-        program.maps.set_owner_pid(std::process::id())?;
         let xdp = program.xdp_mut()?;
         let attached = xdp.attach_to_if_index(interface_index, XdpMode::Driver);
         let id = attached.map_err(|error| refused(error, interface, interface_index))?;
@@ -63,16 +62,21 @@ impl Filter {
 
     fn join(there: &Attached) -> Result<(Place, u32), FilterError> {
         let &[program_id] = there.program_ids.as_slice() else { return Err(occupied(there)) };
-        let ours = info_of(program_id)?.filter(|info| info.name_as_str() == Some(NAME));
-        let Some(info) = ours else { return Err(occupied(there)) };
-        Ok((Place::Guest { maps: Box::new(maps_of(&info)?) }, program_id))
+        let Some(program) = info_of(program_id)? else { return Err(occupied(there)) };
+        let Some(maps) = maps_of(&program)? else { return Err(occupied(there)) };
+        Ok((Place::Guest { maps: Box::new(maps) }, program_id))
     }
 
-    /// Whether the program was attached by another process, and by which.
+    /// Whether the program was attached by another process.
+    pub fn is_guest(&self) -> bool {
+        matches!(self.place, Place::Guest { .. })
+    }
+
+    /// The other process that has attached it, if that is known.
     pub fn owner_pid(&self) -> Option<u32> {
         match &self.place {
             Place::Owner { .. } => None,
-            Place::Guest { maps } => maps.owner_pid().ok(),
+            Place::Guest { maps } => maps.owner_pid().ok().flatten(),
         }
     }
 
@@ -189,29 +193,40 @@ pub(crate) fn info_of(program_id: u32) -> Result<Option<ProgramInfo>, FilterErro
     Ok(None)
 }
 
-/// Opens the maps of a program of ours that another process has loaded.
-pub(crate) fn maps_of(info: &ProgramInfo) -> Result<Maps, FilterError> {
-    let what = "open the maps of another process's filter";
-    let ids = info.map_ids().map_err(failed(what, NEEDS_IDS))?.unwrap_or_default();
-    let mut maps = Vec::new();
-    for id in ids {
-        let info = MapInfo::from_id(id).map_err(failed(what, NEEDS_IDS))?;
-        maps.push((info.name_as_str().unwrap_or_default().to_owned(), id));
+/// Opens the maps of a program that another process has loaded, if it is ours: if it has our maps, and our name or none.
+pub(crate) fn maps_of(program: &ProgramInfo) -> Result<Option<Maps>, FilterError> {
+    let needs = |error: MapError| failed("look at the maps of another process's filter", NEEDS_IDS)(error);
+    if !matches!(program.name_as_str(), Some(NAME | "") | None) {
+        return Ok(None);
     }
-    Maps::collect(|name| {
-        let (_, id) = maps.iter().find(|(it, _)| it == name).ok_or_else(|| FilterError::Kernel {
-            what,
-            reason: format!("it has no map '{name}': is it of another version of fleetcast?"),
-        })?;
-        let data = MapData::from_id(*id).map_err(failed(what, NEEDS_IDS))?;
-        Map::from_map_data(data).map_err(failed(what, NEEDS_IDS))
-    })
+    let ids = program.map_ids().map_err(failed("look at another process's filter", NEEDS_IDS))?.unwrap_or_default();
+    let mut there = Vec::new();
+    for id in ids {
+        there.push(MapInfo::from_id(id).map_err(needs)?);
+    }
+    let find = |shape: &Shape| there.iter().find(|map| has_shape(map, shape));
+    if SHAPES.iter().any(|shape| find(shape).is_none()) {
+        return Ok(None);
+    }
+    let maps = Maps::collect(|shape| {
+        let id = find(shape).map_or(0, MapInfo::id);
+        Map::from_map_data(MapData::from_id(id).map_err(needs)?).map_err(needs)
+    });
+    maps.map(Some)
+}
+
+fn has_shape(map: &MapInfo, shape: &Shape) -> bool {
+    let bytes = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+    map.map_type().is_ok_and(|kind| kind == shape.kind)
+        && bytes(map.key_size()) == shape.key_bytes
+        && bytes(map.value_size()) == shape.value_bytes
+        && map.max_entries() == shape.entries
 }
 
 /// Whether a program is ours, and how it is called.
 pub(crate) fn occupant(attached: &Attached) -> Option<Occupant> {
     let program_id = *attached.program_ids.first()?;
-    let name = info_of(program_id).ok().flatten().and_then(|info| info.name_as_str().map(str::to_owned));
+    let name = info_of(program_id).ok().flatten().map(|info| info.name_as_str().unwrap_or_default().to_owned());
     Some(Occupant { program_id, name, mode: attached.mode })
 }
 

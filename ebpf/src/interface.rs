@@ -59,16 +59,22 @@ pub struct Attached {
 /// # Errors
 /// When the kernel does not answer.
 pub fn attached() -> Result<Vec<Attached>, FilterError> {
-    let links = dump_links().map_err(FilterError::Interfaces)?;
+    let links = ask(LinkMessage::default(), NLM_F_DUMP).map_err(FilterError::Interfaces)?;
     Ok(links.iter().filter_map(of_link).collect())
 }
 
-/// The XDP program of one interface, if it has one.
+/// The XDP program of one interface; `None` also when there is no such interface any more.
 ///
 /// # Errors
 /// When the kernel does not answer.
 pub fn attached_to(index: u32) -> Result<Option<Attached>, FilterError> {
-    Ok(attached()?.into_iter().find(|it| it.index == index))
+    let mut request = LinkMessage::default();
+    request.header.index = index;
+    match ask(request, 0) {
+        Ok(links) => Ok(links.iter().find_map(of_link)),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(error) => Err(FilterError::Interfaces(error)),
+    }
 }
 
 /// Whether the kernel merges what arrives at an interface into super-packets (generic receive offload).
@@ -87,13 +93,14 @@ pub fn set_gro(interface: &str, on: bool) -> io::Result<()> {
     ethtool(interface, ETHTOOL_SGRO, u32::from(on)).map(drop)
 }
 
-fn dump_links() -> io::Result<Vec<LinkMessage>> {
+/// Asks for links: with NLM_F_DUMP for all, else for the one that the request names.
+fn ask(request: LinkMessage, flags: u16) -> io::Result<Vec<LinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(request));
-    message.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetLink(request));
+    let mut message = NetlinkMessage::new(NetlinkHeader::default(), payload);
+    message.header.flags = flags | NLM_F_REQUEST;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
@@ -113,6 +120,9 @@ fn dump_links() -> io::Result<Vec<LinkMessage>> {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(link),
                 _ => {}
             }
+        }
+        if flags & NLM_F_DUMP == 0 {
+            return Ok(links);
         }
     }
 }
@@ -210,6 +220,7 @@ mod tests {
     fn asks_the_kernel() {
         assert!(attached().unwrap().iter().all(|it| it.interface != "lo"));
         assert_eq!(attached_to(1).unwrap(), None);
+        assert_eq!(attached_to(u32::MAX >> 1).unwrap(), None, "no such interface");
         gro("lo").unwrap();
         assert_eq!(gro("no-such-0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
         assert_eq!(gro("a-name-longer-than-any").unwrap_err().kind(), io::ErrorKind::InvalidInput);

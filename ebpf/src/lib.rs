@@ -18,7 +18,7 @@ pub mod program;
 pub mod sample;
 pub mod status;
 
-pub use channel::Channel;
+pub use channel::{Channel, Holder};
 pub use counters::{Counters, Verdict};
 pub use error::FilterError;
 pub use filter::Filter;

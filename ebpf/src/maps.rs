@@ -4,19 +4,44 @@
 //! changes a group looks again at what it wrote, and a guest's channels hold for a lease, because nobody tells when a
 //! guest was killed.
 
-use crate::channel::{CHANNEL_BYTES, Channel, GUARD_V4_BYTES, GUARD_V6_BYTES, Guard};
-use crate::counters::{COUNTERS_BYTES, Counters};
+use crate::channel::{CHANNEL_BYTES, Channel, GUARD_V4_BYTES, GUARD_V6_BYTES, Guard, HOLDER_BYTES, Holder};
+use crate::counters::{Counters, Verdict};
 use crate::error::{FilterError, failed, io_error};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, MapError, MapType, PerCpuArray};
 use rustix::time::{ClockId, clock_gettime};
 use std::net::IpAddr;
 
 /// As in the program.
 const GROUPS_MAX: u32 = 256;
 const CHANNELS_MAX: u32 = 4096;
+const VERDICTS: u32 = 9;
 /// Writers of one group that hinder each other more often than this are no accident.
 const SETTLE_MAX: usize = 16;
 const NEEDS: &str = "CAP_BPF";
+
+/// What distinguishes a map: a loader without CAP_PERFMON cannot give maps and programs names.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    pub(crate) kind: MapType,
+    pub(crate) key_bytes: usize,
+    pub(crate) value_bytes: usize,
+    pub(crate) entries: u32,
+}
+
+/// All maps but the one for samples, which only the owner reads.
+pub(crate) const SHAPES: [Shape; 4] = [
+    Shape { name: "groups_v4", kind: MapType::Hash, key_bytes: 4, value_bytes: GUARD_V4_BYTES, entries: GROUPS_MAX },
+    Shape { name: "groups_v6", kind: MapType::Hash, key_bytes: 16, value_bytes: GUARD_V6_BYTES, entries: GROUPS_MAX },
+    Shape {
+        name: "channels",
+        kind: MapType::Hash,
+        key_bytes: CHANNEL_BYTES,
+        value_bytes: HOLDER_BYTES,
+        entries: CHANNELS_MAX,
+    },
+    Shape { name: "packets", kind: MapType::PerCpuArray, key_bytes: 4, value_bytes: 8, entries: VERDICTS },
+];
 
 /// Until when a channel is guarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +53,13 @@ pub(crate) enum Lease {
 }
 
 impl Lease {
-    fn until_s(self) -> u64 {
-        match self {
+    /// For this process.
+    fn holder(self) -> Holder {
+        let until_s = match self {
             Self::Owner => u64::MAX,
             Self::Seconds(seconds) => now_s() + seconds,
-        }
+        };
+        Holder { until_s, pid: std::process::id() }
     }
 }
 
@@ -45,42 +72,42 @@ fn now_s() -> u64 {
 pub(crate) struct Maps {
     groups_v4: HashMap<MapData, [u8; 4], [u8; GUARD_V4_BYTES]>,
     groups_v6: HashMap<MapData, [u8; 16], [u8; GUARD_V6_BYTES]>,
-    /// To each channel, until when it holds; the program looks only whether it is there.
-    channels: HashMap<MapData, [u8; CHANNEL_BYTES], u64>,
-    counters: PerCpuArray<MapData, [u8; COUNTERS_BYTES]>,
-    owner_pid: Array<MapData, u32>,
+    /// To each channel, who holds it; the program looks only whether it is there.
+    channels: HashMap<MapData, [u8; CHANNEL_BYTES], [u8; HOLDER_BYTES]>,
+    packets: PerCpuArray<MapData, u64>,
 }
 
 impl Maps {
-    /// Takes each map by its name.
-    pub(crate) fn collect(mut take: impl FnMut(&'static str) -> Result<Map, FilterError>) -> Result<Self, FilterError> {
+    /// Takes each map by its name and shape.
+    pub(crate) fn collect(mut take: impl FnMut(&Shape) -> Result<Map, FilterError>) -> Result<Self, FilterError> {
         let wrong = || failed::<MapError>("open the maps of the filter", NEEDS);
+        let [groups_v4, groups_v6, channels, packets] = &SHAPES;
         Ok(Self {
-            groups_v4: HashMap::try_from(take("groups_v4")?).map_err(wrong())?,
-            groups_v6: HashMap::try_from(take("groups_v6")?).map_err(wrong())?,
-            channels: HashMap::try_from(take("channels")?).map_err(wrong())?,
-            counters: PerCpuArray::try_from(take("counters")?).map_err(wrong())?,
-            owner_pid: Array::try_from(take("owner_pid")?).map_err(wrong())?,
+            groups_v4: HashMap::try_from(take(groups_v4)?).map_err(wrong())?,
+            groups_v6: HashMap::try_from(take(groups_v6)?).map_err(wrong())?,
+            channels: HashMap::try_from(take(channels)?).map_err(wrong())?,
+            packets: PerCpuArray::try_from(take(packets)?).map_err(wrong())?,
         })
     }
 
-    /// The process that has attached the program, by its own number.
-    pub(crate) fn owner_pid(&self) -> Result<u32, FilterError> {
-        self.owner_pid.get(&0, 0).map_err(failed("read whose the filter is", NEEDS))
-    }
-
-    pub(crate) fn set_owner_pid(&mut self, pid: u32) -> Result<(), FilterError> {
-        self.owner_pid.set(0, pid, 0).map_err(failed("write whose the filter is", NEEDS))
+    /// The process that has attached the program, by its own number, as long as it guards anything.
+    pub(crate) fn owner_pid(&self) -> Result<Option<u32>, FilterError> {
+        Ok(self.held()?.iter().find(|(_, holder)| holder.is_owner()).map(|(_, holder)| holder.pid))
     }
 
     pub(crate) fn counters(&self) -> Result<Counters, FilterError> {
-        let cpus = self.counters.get(&0, 0).map_err(failed("read the counters of the filter", NEEDS))?;
-        Ok(Counters::sum(cpus.iter()))
+        let mut counters = Counters::default();
+        for verdict in Verdict::ALL {
+            let cpus = self.packets.get(&(verdict as u32), 0);
+            let cpus = cpus.map_err(failed("read the counters of the filter", NEEDS))?;
+            cpus.iter().for_each(|packets| counters.add(verdict, *packets));
+        }
+        Ok(counters)
     }
 
     /// All channels, in order.
     pub(crate) fn channels(&self) -> Result<Vec<Channel>, FilterError> {
-        Ok(self.leases()?.into_iter().map(|(channel, _)| channel).collect())
+        Ok(self.held()?.into_iter().map(|(channel, _)| channel).collect())
     }
 
     /// Whether other ports of a group are dropped.
@@ -91,8 +118,8 @@ impl Maps {
     /// Lets a channel in, and shuts its group and port to others. Once more, it only prolongs the lease.
     pub(crate) fn guard(&mut self, channel: Channel, lease: Lease, exclusive: bool) -> Result<(), FilterError> {
         let full = |error| full_or_failed(&error, "channel", CHANNELS_MAX);
-        self.channels.insert(channel.key(), lease.until_s(), 0).map_err(full)?;
-        self.channels.insert(channel.port_key(), u64::MAX, 0).map_err(full)?;
+        self.channels.insert(channel.key(), lease.holder().bytes(), 0).map_err(full)?;
+        self.channels.insert(channel.port_key(), [0; HOLDER_BYTES], 0).map_err(full)?;
         self.settle(channel.group(), None, exclusive)
     }
 
@@ -111,23 +138,23 @@ impl Maps {
     /// Takes away the channels whose lease has ended.
     pub(crate) fn expire(&mut self) -> Result<(), FilterError> {
         let now_s = now_s();
-        let ended: Vec<Channel> =
-            self.leases()?.into_iter().filter(|(_, until_s)| *until_s < now_s).map(|(channel, _)| channel).collect();
-        ended.into_iter().try_for_each(|channel| self.unguard(channel))
+        let ended = self.held()?.into_iter().filter(|(_, holder)| holder.until_s < now_s);
+        ended.collect::<Vec<_>>().into_iter().try_for_each(|(channel, _)| self.unguard(channel))
     }
 
-    fn leases(&self) -> Result<Vec<(Channel, u64)>, FilterError> {
-        let mut leases = Vec::new();
+    /// All channels with who holds them, in order.
+    pub(crate) fn held(&self) -> Result<Vec<(Channel, Holder)>, FilterError> {
+        let mut held = Vec::new();
         for entry in self.channels.iter() {
             match entry {
-                Ok((key, until_s)) => leases.extend(Channel::from_key(&key).map(|channel| (channel, until_s))),
+                Ok((key, bytes)) => held.extend(Channel::from_key(&key).map(|channel| (channel, Holder::read(bytes)))),
                 // Another process took it away meanwhile.
                 Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(failed("read the channels of the filter", NEEDS)(error)),
             }
         }
-        leases.sort_unstable();
-        Ok(leases)
+        held.sort_unstable();
+        Ok(held)
     }
 
     fn remove(&mut self, key: [u8; CHANNEL_BYTES]) -> Result<(), FilterError> {

@@ -47,7 +47,7 @@ impl Program {
             .override_global("sample_mask", &(SAMPLE_EVERY - 1), true)
             .load(OBJECT)
             .map_err(failed(what, NEEDS))?;
-        let maps = Maps::collect(|name| ebpf.take_map(name).ok_or_else(|| lacks(name)))?;
+        let maps = Maps::collect(|shape| ebpf.take_map(shape.name).ok_or_else(|| lacks(shape.name)))?;
         let samples = ebpf.take_map("samples").ok_or_else(|| lacks("samples"))?;
         let samples = RingBuf::try_from(samples).map_err(failed(what, NEEDS))?;
         let mut program = Self { ebpf, maps, samples };

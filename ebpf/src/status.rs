@@ -1,11 +1,10 @@
 //! The filters at work in this network namespace, whoever runs them.
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Holder};
 use crate::counters::Counters;
 use crate::error::{FilterError, failed};
 use crate::filter::{info_of, maps_of};
 use crate::interface::{Attached, attached};
-use crate::program::NAME;
 use aya::programs::{ProgramError, loaded_programs};
 use std::net::IpAddr;
 
@@ -15,9 +14,9 @@ pub struct Status {
     /// Where it is.
     pub attached: Attached,
     /// The process that has attached it, by its own number (in another container, it is another here).
-    pub owner_pid: u32,
-    /// Whom it lets in.
-    pub channels: Vec<Channel>,
+    pub owner_pid: Option<u32>,
+    /// Whom it lets in, and for which process.
+    pub channels: Vec<(Channel, Holder)>,
     /// Of the channels' groups, those whose other ports are shut too.
     pub exclusive: Vec<IpAddr>,
     /// What it has counted.
@@ -36,11 +35,11 @@ pub fn status() -> Result<Vec<Status>, FilterError> {
     let mut filters = Vec::new();
     for attached in attached()? {
         let &[program_id] = attached.program_ids.as_slice() else { continue };
-        let Some(info) = info_of(program_id)?.filter(|info| info.name_as_str() == Some(NAME)) else { continue };
-        let maps = maps_of(&info)?;
-        let channels = maps.channels()?;
-        let mut exclusive: Vec<IpAddr> =
-            channels.iter().map(Channel::group).filter(|it| maps.is_exclusive(*it)).collect();
+        let Some(program) = info_of(program_id)? else { continue };
+        let Some(maps) = maps_of(&program)? else { continue };
+        let channels = maps.held()?;
+        let groups = channels.iter().map(|(channel, _)| channel.group());
+        let mut exclusive: Vec<IpAddr> = groups.filter(|group| maps.is_exclusive(*group)).collect();
         exclusive.dedup();
         let (owner_pid, counters) = (maps.owner_pid()?, maps.counters()?);
         filters.push(Status { attached, owner_pid, channels, exclusive, counters });

@@ -1,5 +1,9 @@
 //! The command line of `fleetcast-recv`.
 
+mod filter;
+
+pub use filter::{FilterArgs, FilterCommand};
+
 use crate::apply::Apply;
 use crate::fleet_report::ReportOptions;
 use crate::receive::{Options, RepairOptions, Trust};
@@ -37,7 +41,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Receive upgrades
-    Receive(ReceiveArgs),
+    Receive(Box<ReceiveArgs>),
+    /// The source filters of this host
+    #[command(subcommand)]
+    Filter(FilterCommand),
 }
 
 /// Arguments of `receive`.
@@ -89,6 +96,9 @@ pub struct ReceiveArgs {
     /// Never tell the sender which symbols are lacking. Else that goes to --source, by UDP, when the sender asks for it
     #[arg(long)]
     pub no_feedback: bool,
+    /// Whose packets come in
+    #[command(flatten)]
+    pub source_filter: FilterArgs,
     /// What multicast does not bring, and how it is fetched
     #[command(flatten)]
     pub repair: RepairArgs,
@@ -167,6 +177,7 @@ impl ReceiveArgs {
         let trusts_nobody = matches!(trust, Trust::Nobody);
         Ok(Options {
             channel,
+            filter: self.source_filter.into_options(&[channel.source])?,
             tsi: self.tsi.or(sdp_tsi),
             interface: self.interface,
             trust,

@@ -3,13 +3,18 @@
 use clap::Parser;
 use fleetcast_cli::exit::{self, Failure};
 use fleetcast_cli::stop;
-use fleetcast_receiver::args::{Cli, Command, ReceiveArgs};
+use fleetcast_receiver::args::{Cli, Command, FilterCommand, ReceiveArgs};
+use fleetcast_receiver::filter;
 use fleetcast_receiver::receive::receive;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Command::Receive(args) = Cli::parse().command;
-    exit::finish(run_receive(args))
+    exit::finish(match Cli::parse().command {
+        Command::Receive(args) => run_receive(*args),
+        Command::Filter(FilterCommand::Status { json }) => {
+            filter::status::print(json).map_err(|error| Failure::new(exit::ENVIRONMENT, error))
+        }
+    })
 }
 
 fn run_receive(args: ReceiveArgs) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! What the operator sees of a receiver: the events of `--json`, and the same for people.
 
+mod filter;
+
 use crate::apply::Apply;
 use crate::ingest::{Interface, Joined};
 use crate::receive::ReceiveError;

@@ -70,7 +70,7 @@ impl Libbpf {
             let mut key = port_key;
             put(&mut key[24..], channel.source());
             for key in [key, port_key] {
-                this.update("channels", &key, &1_u64.to_ne_bytes());
+                this.update("channels", &key, &[0; 16]);
             }
             let flags = u16::from(of_group.len() > 1) + 2 * u16::from(guarded.exclusive.contains(&channel.group()));
             let (map, at, len) = if family == 2 { ("groups_v4", 4, 8) } else { ("groups_v6", 8, 24) };
@@ -99,9 +99,11 @@ impl Kernel for Libbpf {
     }
 
     fn counts(&self) -> [u64; 9] {
-        let map = self.0.maps().find(|it| it.name() == OsStr::new("counters")).unwrap();
-        let cpus = map.lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
-        std::array::from_fn(|at| cpus.iter().map(|cpu| u64::from_ne_bytes(*cpu[8 * at..].first_chunk().unwrap())).sum())
+        let map = self.0.maps().find(|it| it.name() == OsStr::new("packets")).unwrap();
+        Verdict::ALL.map(|verdict| {
+            let cpus = map.lookup_percpu(&(verdict as u32).to_ne_bytes(), MapFlags::ANY).unwrap().unwrap();
+            cpus.iter().map(|cpu| u64::from_ne_bytes(*cpu.first_chunk().unwrap())).sum()
+        })
     }
 }
 

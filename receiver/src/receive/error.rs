@@ -2,6 +2,7 @@
 
 use crate::apply::ApplyError;
 use crate::checker::CheckError;
+use crate::filter::Unavailable;
 use crate::ingest::SocketError;
 use crate::journal::JournalError;
 use crate::staging::StagingError;
@@ -16,6 +17,9 @@ pub enum ReceiveError {
     /// No packets can be received.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The source filter that was asked for cannot be had.
+    #[error(transparent)]
+    Filter(#[from] Unavailable),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -85,7 +89,9 @@ impl ReceiveError {
     /// The exit code for this kind of failure.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Socket(_) | Self::State(_) | Self::Staging(_) | Self::Journal(_) => exit::ENVIRONMENT,
+            Self::Socket(_) | Self::Filter(_) | Self::State(_) | Self::Staging(_) | Self::Journal(_) => {
+                exit::ENVIRONMENT
+            }
             Self::Check(CheckError::Staging(_)) => exit::ENVIRONMENT,
             Self::Check(CheckError::Decode(_)) | Self::Kernel(_) => exit::UNEXPECTED,
             Self::Apply(ApplyError::Target { .. }) => exit::ENVIRONMENT,

@@ -8,6 +8,7 @@ pub use error::ReceiveError;
 pub use trust::Trust;
 
 use crate::apply::{Apply, check_target};
+use crate::filter::FilterOptions;
 use crate::fleet_report::ReportOptions;
 use fleetcast_protocol::channel::Channel;
 use fleetcast_protocol::session::receiver::ranges::AnnouncedUrls;
@@ -23,6 +24,8 @@ pub struct Options {
     pub channel: Channel,
     /// Interface name.
     pub interface: String,
+    /// What keeps packets of other sources away.
+    pub filter: FilterOptions,
     /// Only this session, when given.
     pub tsi: Option<u32>,
     /// Whose images count.

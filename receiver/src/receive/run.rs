@@ -2,6 +2,7 @@
 
 mod asking;
 mod fetching;
+mod filtering;
 mod storing;
 mod telling;
 mod unsigned;
@@ -10,8 +11,9 @@ use super::trust::unix_s;
 use super::{Options, ReceiveError, Trust};
 use crate::apply::{Apply, apply};
 use crate::checker::{Checked, Checker};
+use crate::filter::SourceFilter;
 use crate::fleet_report::Reporter;
-use crate::ingest::{self, Batch, Interface, Joined};
+use crate::ingest::{Batch, Interface, Joined};
 use crate::journal::JournalFile;
 use crate::repair::{Fetcher, read_spent};
 use crate::report::Report;
@@ -45,6 +47,8 @@ pub struct Run<'o> {
     options: &'o Options,
     state: State,
     joined: Joined,
+    /// What keeps packets of other sources away from it.
+    filter: SourceFilter,
     session: ReceiverSession,
     checker: Checker,
     /// If anything may be fetched.
@@ -73,9 +77,8 @@ impl<'o> Run<'o> {
     pub fn start(options: &'o Options) -> Result<Self, ReceiveError> {
         let state = State::open(&options.state)?;
         let interface = Interface::by_name(&options.interface)?;
-        let joined = ingest::open(&options.channel, &interface)?;
         let report = Report::new(options.json);
-        report.joined(&options.channel, &interface, &joined, options.trust.awaited());
+        let (filter, joined) = filtering::open(options, &interface, &report)?;
         if let Trust::Nobody = options.trust {
             report.unauthenticated();
         }
@@ -86,6 +89,7 @@ impl<'o> Run<'o> {
             session: asking::session(asking.as_ref(), session)?,
             asking,
             joined,
+            filter,
             checker: Checker::start()?,
             fetcher: options.repair.as_ref().map(|repair| Fetcher::start(repair.timeout)).transpose()?,
             reporter: options.fleet_report.as_ref().map(|it| Reporter::start(it, &state)).transpose()?,
@@ -144,6 +148,7 @@ impl<'o> Run<'o> {
         if let Err(error) = &result {
             self.tell_failure(error);
         }
+        self.report.filtered(self.filter.counters());
         self.report.summary(word, &self.session, self.now(), self.dropped);
         self.finish_telling(&result);
         result.map(|_| ())
@@ -164,6 +169,7 @@ impl<'o> Run<'o> {
             self.take_checks()?;
             self.take_fetched()?;
             self.take_time()?;
+            self.tend_filter();
             self.ask();
             self.keep_journal()?;
             if let Some(word) = self.done {

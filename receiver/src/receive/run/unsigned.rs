@@ -105,6 +105,7 @@ fn md5_of(path: &Path) -> io::Result<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::{FilterMode, FilterOptions};
     use crate::receive::Trust;
     use fleetcast_protocol::channel::Channel;
     use fleetcast_protocol::partition::Partition;
@@ -131,6 +132,7 @@ mod tests {
             let options = Options {
                 channel: Channel::new(None, group, 5000).unwrap(),
                 interface: String::new(),
+                filter: FilterOptions { mode: FilterMode::Off, exclusive: false },
                 tsi: None,
                 trust: Trust::Nobody,
                 state: folder.path().join("state"),
