@@ -28,6 +28,8 @@ pub mod pair;
 pub mod process;
 pub mod release;
 pub mod root;
+pub mod routed;
+pub mod router;
 pub mod scratch;
 pub mod sink;
 pub mod sweep;
