@@ -6,6 +6,7 @@
 mod codec;
 mod contest;
 mod cpu;
+mod filter;
 mod fleet;
 mod goodput;
 mod heap;
@@ -56,6 +57,12 @@ enum Bench {
     /// Needs root (for a lab of network namespaces), and the length of the image for each real receiver, and once more, free in
     /// /dev/shm.
     Fleet(fleet::Options),
+    /// What a flood from a wrong source costs, by what keeps it away, while the real stream arrives.
+    ///
+    /// Needs root (for a lab of network namespaces) and the Debian package nftables.
+    Filter(filter::Options),
+    /// What the XDP filter's verdicts cost. Needs root.
+    Verdict(filter::verdict::Options),
     /// A fleet of any size on a simulated clock, from a seed: bytes on the wire, feedback, and who is served when.
     Simulate(simulate::Options),
 }
@@ -69,6 +76,8 @@ fn main() -> anyhow::Result<()> {
         Bench::Paths(options) => paths::run(&options, arguments.json),
         Bench::Pacing(options) => pacing::run(&options, arguments.json),
         Bench::Fleet(options) => fleet::run(&options, arguments.json),
+        Bench::Filter(options) => filter::run(&options, arguments.json),
+        Bench::Verdict(options) => filter::verdict::run(&options, arguments.json),
         Bench::Simulate(options) => simulate::run(&options, arguments.json),
     }
 }

@@ -20,7 +20,9 @@ impl Contest {
         // A device that never saw the image. What is not there need not be removed.
         let _ = fs::remove_dir_all(&device.state);
         let _ = fs::remove_file(&device.out);
-        let receiver = self.fleet.receiver(0).args(["--once", "--timeout", IDLE_TIMEOUT]).spawn()?;
+        // UFTP filters nothing either; and a program at the interface would have super-packets cut before the cable.
+        let args = ["--once", "--timeout", IDLE_TIMEOUT, "--filter", "socket"];
+        let receiver = self.fleet.receiver(0).args(args).spawn()?;
         let mut receivers = [receiver];
         self.fleet.await_joined(&mut receivers)?;
         let [receiver] = receivers;
