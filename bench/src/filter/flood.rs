@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Compiled from `flood.bpf.c` by `scripts/bpf`.
 const OBJECT: &[u8] = include_bytes_aligned!("flood.bpf.o");
 /// Frames that the kernel is given at a time.
-const FRAMES_A_RUN: u32 = 20_000;
+const FRAMES_A_RUN: u32 = 100_000;
 /// Of these, those that it hands to the device together: what a driver takes from a card in one go.
 const BATCH: u32 = 64;
 

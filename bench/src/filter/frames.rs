@@ -3,15 +3,15 @@
 use etherparse::PacketBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// UDP payload: an LCT header, and a symbol of 1,344 bytes.
-const PAYLOAD_BYTES: usize = 1_364;
+/// Bytes of a symbol of the real stream.
+pub const SYMBOL_BYTES: usize = 1_344;
 const TTL: u8 = 8;
 const PORT: u16 = 5_001;
 
-/// An ALC packet in an Ethernet frame.
-pub fn frame(source: IpAddr, group: IpAddr, port: u16) -> Vec<u8> {
+/// An ALC packet with a symbol of `symbol_bytes` in an Ethernet frame.
+pub fn frame(source: IpAddr, group: IpAddr, port: u16, symbol_bytes: usize) -> Vec<u8> {
     let mut payload = vec![0x10, 0xa0, 4, 6, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 7, 0, 1, 5];
-    payload.resize(PAYLOAD_BYTES, 0xa5);
+    payload.resize(payload.len() + symbol_bytes, 0xa5);
     let mac = [2, 0, 0, 0, 0, 9];
     let mut frame = Vec::new();
     let written = match (source, group) {

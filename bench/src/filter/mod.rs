@@ -4,6 +4,10 @@
 //! receiving side: on the CPU that floods, the kernel takes each frame as far as the defence lets it. The floor is a program
 //! that drops everything there. `socket` is the receiver's source-specific membership, `nft-ingress` and `nft-prerouting` are
 //! nftables rules in front of that.
+//!
+//! The receiver's end of the cable has two queues, as any card has that spreads flows: the flood fills one, and the stream comes by
+//! the other. A veth's queue holds 256 packets; on one queue a flood that is faster than the other CPU drains it displaces
+//! packets of the stream before any defence has seen them.
 
 mod flood;
 mod frames;
@@ -30,6 +34,8 @@ use verdict::median;
 
 /// Who the flood says that it is.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 9, 9));
+/// Small packets: a flood is about their number.
+const FLOOD_SYMBOL_BYTES: usize = 32;
 const RATE: &str = "100M";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the receiver waits for more when the flood has cost it packets.
@@ -123,6 +129,7 @@ pub fn run(options: &Options, json: bool) -> anyhow::Result<()> {
     interrupt::watch().context("cannot watch for signals")?;
     let fleet = Fleet::new(Binaries::beside_this_program()?, Channel::SSM_V4, 1)?;
     let release = fleet.release(options.bytes, 1)?;
+    two_queues(&fleet)?;
     let mut rounds: Vec<Vec<Round>> = Defence::ALL.map(|_| Vec::new()).into();
     for number in 1..=options.rounds {
         for (defence, of_defence) in Defence::ALL.into_iter().zip(&mut rounds) {
@@ -173,7 +180,7 @@ fn measure(fleet: &Fleet, release: &Release, defence: Defence) -> anyhow::Result
     let cable = fleet.lab.bridge().namespace();
     let index = cable.enter(|| interface_index(&port(0)))??;
     let flood = Tool::flood(index)?;
-    let frame = frames::frame(STRANGER, fleet.channel.group, fleet.channel.port);
+    let frame = frames::frame(STRANGER, fleet.channel.group, fleet.channel.port, FLOOD_SYMBOL_BYTES);
     let stop = AtomicBool::new(false);
     let round = std::thread::scope(|scope| {
         let flooding = scope.spawn(|| flood.send_until(&stop, cable, &frame));
@@ -185,6 +192,21 @@ fn measure(fleet: &Fleet, release: &Release, defence: Defence) -> anyhow::Result
     });
     drop(floor);
     round
+}
+
+/// Two queues between the bridge and the receiver: frames of the flood take that of their CPU, everything else the first.
+fn two_queues(fleet: &Fleet) -> anyhow::Result<()> {
+    let (cable, name) = (fleet.lab.bridge().namespace(), port(0));
+    for (namespace, link) in [(&fleet.lab.receivers()[0], INTERFACE), (cable, &name)] {
+        run_command(namespace.command("ethtool").args(["-L", link, "rx", "2", "tx", "2"]))?;
+    }
+    let cpus = std::thread::available_parallelism()?.get().min(64);
+    let all = format!("{:x}", u64::MAX >> (64 - cpus));
+    for (queue, cpus) in [("tx-0", all.as_str()), ("tx-1", "0")] {
+        let file = format!("/sys/class/net/{name}/queues/{queue}/xps_cpus");
+        run_command(cable.command("sh").args(["-c", &format!("echo {cpus} > {file}")]))?;
+    }
+    Ok(())
 }
 
 fn start_receiver(fleet: &Fleet, defence: Defence) -> anyhow::Result<Process> {

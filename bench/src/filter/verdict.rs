@@ -1,7 +1,7 @@
 //! What a verdict of the XDP filter costs, above a program that does nothing, by BPF_PROG_TEST_RUN.
 
 use super::flood::Tool;
-use super::frames::frame;
+use super::frames::{SYMBOL_BYTES, frame};
 use crate::report::{Report, Row};
 use fleetcast_ebpf::{Channel, Program};
 use fleetcast_tests::root;
@@ -67,7 +67,7 @@ pub fn run(options: &Options, json: bool) -> anyhow::Result<()> {
     let empty = Tool::pass_all()?;
     let mut report = Report::new(io::stdout().lock(), json);
     for (case, source, group, port) in cases() {
-        let frame = frame(source.parse::<IpAddr>()?, group.parse::<IpAddr>()?, port);
+        let frame = frame(source.parse::<IpAddr>()?, group.parse::<IpAddr>()?, port, SYMBOL_BYTES);
         let passes = filter.run(&frame, 1)?.passes;
         let (mut above, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..options.rounds {
